@@ -1,0 +1,48 @@
+"""Facelet distils face recognizers into networks small enough for tiny boards, and proves what each step cost.
+
+The package's face: `verify` and `embed` for photos, `Embedder` for crops, `Model` and `Card` for files. Each is
+imported on first use, so that `import facelet` stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facelet.embedder import Embedder as Embedder
+    from facelet.errors import FaceletError as FaceletError
+    from facelet.model import Card as Card
+    from facelet.model import Model as Model
+    from facelet.verdict import Verification as Verification
+    from facelet.verdict import embed as embed
+    from facelet.verdict import verify as verify
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Card": "facelet.model",
+    "Embedder": "facelet.embedder",
+    "FaceletError": "facelet.errors",
+    "Model": "facelet.model",
+    "Verification": "facelet.verdict",
+    "embed": "facelet.verdict",
+    "verify": "facelet.verdict",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'facelet' has no attribute '{name}'; it offers: {', '.join(__all__)}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Names for completion."""
+    return sorted(__all__)

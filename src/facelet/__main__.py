@@ -1,0 +1,5 @@
+"""`python -m facelet` is the command line."""
+
+from facelet.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""The command line: one Typer app, one file per command family, one way to end in an error.
+
+A `FaceletError` or a wrong argument is one line on standard error and exit code 2; Ctrl-C is 130; a reader that
+closes the pipe ends the command quietly. Heavy imports live inside the command functions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import facelet
+from facelet.cli import align, demo, evaluate, models, synthetic, train, verify
+from facelet.errors import FaceletError
+
+app = typer.Typer(
+    name="facelet",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+train_group = typer.Typer(no_args_is_help=True, help="Train a net without a teacher.")
+train_group.command("triplet")(train.triplet)
+
+app.command("verify")(verify.verify)
+app.command("embed")(verify.embed)
+app.command("align")(align.align)
+app.command("models")(models.models)
+app.command("demo")(demo.demo)
+app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(evaluate.calibrate)
+app.command("distill")(train.distill)
+app.add_typer(train_group, name="train")
+app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")
+
+CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Root of what Typer raises for wrong arguments; its home differs between Typer's versions."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facelet {facelet.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Small face recognizers: verify photos, measure on LFW, distil your own."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit code: 0, 1 (the system failed), 2 (the input cannot be used) or 130 (interrupted).
+    """
+    try:
+        code = app(args=list(arguments), prog_name="facelet", standalone_mode=False)
+        sys.stdout.flush()
+    except FaceletError as error:
+        return _refuse(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _refuse("interrupted", 130)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}", 1)
+    except Exception as error:
+        if not isinstance(error, CLICK_ERROR):
+            raise
+        message = error.format_message()  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(message)
+            return 2
+        path = context.command_path if context else "facelet"
+        joint = " " if message.endswith("?") else "; "
+        return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Runs the command of `sys.argv` and ends the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _refuse(message: str, code: int) -> int:
+    """Prints one line on standard error; returns the exit code."""
+    typer.echo(f"facelet: {' '.join(message.split())}", err=True)
+    return code

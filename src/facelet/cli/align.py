@@ -1,0 +1,55 @@
+"""`facelet align`: photos in, aligned crops out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import InputError
+
+
+def align(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that the crops go to.")] = Path("crops"),
+    template: Annotated[
+        str, typer.Option("--template", help="Alignment: arcface, arcface_narrow, dlib; box for none.")
+    ] = "arcface",
+    size: Annotated[int, typer.Option("--size", help="Side of a crop in pixels.")] = 112,
+    every: Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")] = False,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Write the aligned face crops of photos as PNG."""
+    import cv2
+
+    from facelet.atomic import write_bytes_atomic
+    from facelet.faces.templates import load_template
+    from facelet.photo import face_crops
+
+    show = Output(json_, quiet)
+    if not 16 <= size <= 1024:
+        raise InputError(f"--size: must be 16 to 1024 pixels, found {size}")
+    load_template(template)
+    finder = open_detector(detector, detector_model)
+    records: list[dict[str, Any]] = []
+    with show.progress("faces") as advance:
+        for index, image in enumerate(images):
+            faces = face_crops(image, template, size, size, finder)
+            for number, face in enumerate(faces if every else faces[:1]):
+                target = out / (f"{image.stem}_{number}.png" if every else f"{image.stem}.png")
+                if any(record["crop"] == str(target) for record in records):
+                    raise InputError(f"{image}: its crop would overwrite {target}; align photos of one name apart")
+                _, encoded = cv2.imencode(".png", face.crop[..., ::-1])
+                write_bytes_atomic(target, encoded.tobytes())
+                box = [round(edge, 1) for edge in face.face.box]
+                records.append({"image": str(image), "crop": str(target), "box": box})
+            advance(index + 1, len(images))
+    show.value({"template": template, "size": size, "detector": finder.name, "faces": records})
+    show.table("", ("photo", "crop", "face at (x0, y0, x1, y1)"), [(r["image"], r["crop"], r["box"]) for r in records])

@@ -1,0 +1,144 @@
+"""`facelet evaluate` and `facelet calibrate`: a model on a benchmark, and the thresholds in its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facelet.cli.options import (
+    DetectorModelOption,
+    DetectorOption,
+    NoAlignOption,
+    ThreadsOption,
+    open_detector,
+)
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption, percent
+
+if TYPE_CHECKING:
+    from facelet.evaluate.report import VerificationReport
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.")]
+DataOption = Annotated[
+    Path,
+    typer.Option("--data", envvar="FACELET_DATA", help="Folder of the benchmark, or a packed .bin file."),
+]
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataOption,
+    benchmark: Annotated[
+        str, typer.Option("--benchmark", help="lfw, or packed: cfp_fp, agedb_30, calfw, cplfw.")
+    ] = "lfw",
+    view: Annotated[int, typer.Option("--view", help="Of LFW: 2 is the reported result, 1 is for tuning.")] = 2,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Add the embedding of the mirrored crop.")] = False,
+    no_align: NoAlignOption = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of report and plots  [default: runs/evaluate/MODEL-BENCHMARK-...]"),
+    ] = None,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Measure a model on LFW or on packed pairs."""
+    from facelet.benchmark import check_request
+    from facelet.benchmark import evaluate as evaluate_model
+    from facelet.embedder import Embedder
+    from facelet.evaluate.report import write_report
+
+    show = Output(json_, quiet)
+    check_request(benchmark, data, view)
+    embedder = Embedder.load(model, threads=threads)
+    report = evaluate_model(
+        embedder,
+        benchmark=benchmark,
+        data=data,
+        view=view,
+        detector=open_detector(detector, detector_model),
+        flip=flip,
+        align=not no_align,
+        progress=show.progress,
+    )
+    files = write_report(report, out or Path("runs") / "evaluate" / _run_name(report))
+    show.value(report.to_dict())
+    _print_table(show, report)
+    show.note(f"written: {', '.join(str(path) for path in files.values())}")
+
+
+def calibrate(
+    model: ModelArgument,
+    data: DataOption,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    no_align: NoAlignOption = False,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Write the thresholds for FAR 1e-2 and 1e-3 into a model's card."""
+    import dataclasses
+
+    from facelet.benchmark import calibrate as calibrate_model
+    from facelet.benchmark import check_request
+    from facelet.embedder import Embedder
+    from facelet.model_files import save_card
+
+    show = Output(json_, quiet)
+    check_request("lfw", data, 1)
+    embedder = Embedder.load(model, threads=threads)
+    result = calibrate_model(
+        embedder,
+        data,
+        detector=open_detector(detector, detector_model),
+        align=not no_align,
+        progress=show.progress,
+    )
+    card = embedder.card
+    path = embedder.model.path
+    save_card(path, dataclasses.replace(card, thresholds={**card.thresholds, **result.thresholds}))
+    show.value({**result.setting, "thresholds": result.thresholds, "n_impostors": result.n_impostors})
+    show.table(
+        f"{card.name}: thresholds from {result.n_impostors:,} impostor pairs",
+        ("FAR", "squared distance below"),
+        [(key, f"{value:.4f}") for key, value in result.thresholds.items()],
+    )
+    show.note(f"written into the card of {path}")
+
+
+def _run_name(report: VerificationReport) -> str:
+    """Returns the folder's name: model, benchmark and every setting that is not the default."""
+    setting = report.setting
+    parts = [str(setting["model"]), str(setting["benchmark"])]
+    if setting["view"] is not None:
+        parts += [f"view{setting['view']}", str(setting["detector"])]
+    parts += [] if setting["aligned"] else ["box"]
+    parts += ["flip"] if setting["flip"] else []
+    return "-".join(parts)
+
+
+def _print_table(show: Output, report: VerificationReport) -> None:
+    """Prints the figures for people, one a row."""
+    setting = report.setting
+    spread = "" if report.accuracy_std is None else f" ± {percent(report.accuracy_std)}"
+    view = "" if setting["view"] is None else f", View {setting['view']}"
+    faces = "crops come aligned" if setting["detector"] is None else f"{setting['detector']}, {setting['template']}"
+    rows = [
+        ("accuracy", percent(report.accuracy) + spread),
+        ("AUC", f"{report.auc:.5f}"),
+        ("EER", percent(report.eer)),
+        *((f"TAR at FAR {key}", percent(value)) for key, value in report.tar.items()),
+        *((f"threshold at FAR {key}", f"{value:.4f}") for key, value in report.thresholds.items()),
+        ("pairs", f"{report.n_pairs:,}"),
+        ("images", f"{report.n_images:,}"),
+        ("faces not found", f"{report.n_faces_not_found:,}"),
+        ("faces", faces),
+        ("flip averaging", "on" if setting["flip"] else "off"),
+    ]
+    show.table(f"{setting['model']} on {setting['benchmark']}{view}", ("figure", "value"), rows)

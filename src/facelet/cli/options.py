@@ -1,0 +1,37 @@
+"""Options that several commands share: which model, which detector, aligned or not, how many threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from facelet.faces.detect import Detector
+
+ModelOption = Annotated[
+    str, typer.Option("--model", help="A shipped model's name (see: facelet models) or a model file.")
+]
+DetectorOption = Annotated[str, typer.Option("--detector", help="What finds the faces: dlib or yunet.")]
+DetectorModelOption = Annotated[
+    Path | None, typer.Option("--detector-model", help="The detector's own model file; YuNet's is fetched without it.")
+]
+NoAlignOption = Annotated[bool, typer.Option("--no-align", help="Cut the detector's box instead of aligning the face.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="CPU threads for the model; all cores without it.")
+]
+
+
+def open_detector(name: str, model_path: Path | None) -> Detector:
+    """Opens the detector of `--detector` and `--detector-model`; YuNet's file is fetched where none is given.
+
+    Raises:
+        UnknownNameError: no such detector.
+        MissingFileError: its file is not there and cannot be fetched.
+        InputError: the file is not the detector's.
+    """
+    from facelet.faces.detect import load_detector
+    from facelet.photo import default_detector
+
+    return default_detector() if name == "dlib" and model_path is None else load_detector(name, model_path)

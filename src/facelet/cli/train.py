@@ -1,0 +1,297 @@
+"""`facelet distill` and `facelet train triplet`: a transfer set in, a model file with its card out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facelet.data.transfer import TransferSet
+    from facelet.train.loop import Tick, Watcher
+    from facelet.train.run import Run
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Transfer set: shards (.tar, .tar.gz) or a folder of images; synthetic faces without."),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run: model.onnx, checkpoint, curves.")]
+EpochsOption = Annotated[float, typer.Option("--epochs", help="Passes over the training crops.")]
+LearningRateOption = Annotated[float, typer.Option("--learning-rate", help="Peak of the schedule.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="Augmentation: light, standard or mixing.")]
+OptimizerOption = Annotated[str, typer.Option("--optimizer", help="muon or adamw.")]
+WeightDecayOption = Annotated[float, typer.Option("--weight-decay", help="Decoupled, on kernels.")]
+EmaOption = Annotated[float, typer.Option("--ema", help="Decay per step of averaged weights; 0 keeps none.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, or bf16 where the CPU is faster with it.")]
+WarmStartOption = Annotated[
+    Path | None, typer.Option("--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or the checkpoint.pt of another run.")
+]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads.")]
+CheckpointOption = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
+WatchOption = Annotated[float, typer.Option("--watch-every", min=0, help="Epochs between validations; 0: at the end.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")]
+LfwOption = Annotated[
+    Path | None, typer.Option("--lfw", help="LFW's folder; the student's View-1 accuracy is watched.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="Name in the model's card; the net's without it.")]
+NoDetectOption = Annotated[
+    bool, typer.Option("--aligned", help="The images of a folder are aligned crops already; do not look for faces.")
+]
+
+SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS = 1000, 8
+
+
+def distill(
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The net to train (see: facelet models).")],
+    teacher: Annotated[
+        list[str], typer.Option("--teacher", help="A model's name or file; more than once for several teachers.")
+    ],
+    data: DataOption = None,
+    out: OutOption = Path("runs/distill"),
+    epochs: EpochsOption = 20.0,
+    batch: Annotated[int, typer.Option("--batch", help="Images in a step.")] = 64,
+    learning_rate: LearningRateOption = 4e-3,
+    recipe: RecipeOption = "standard",
+    views: Annotated[
+        int, typer.Option("--views", min=0, help="Cached augmented views per crop; 0 draws fresh ones each epoch.")
+    ] = 0,
+    join: Annotated[str, typer.Option("--join", help="Several teachers: concatenate or average.")] = "concatenate",
+    loss: Annotated[str, typer.Option("--loss", help="mse or cosine.")] = "mse",
+    tap: Annotated[
+        list[str] | None,
+        typer.Option("--tap", help="Tensor of the first teacher that guides an inner layer; shallow to deep."),
+    ] = None,
+    hint_weight: Annotated[float, typer.Option("--hint-weight", min=0, help="Of each guided layer.")] = 1.0,
+    teacher_precision: Annotated[str, typer.Option("--teacher-precision", help="f32 or bf16 (OpenVINO).")] = "f32",
+    holdout: Annotated[float, typer.Option("--holdout", min=0, max=0.5, help="Fraction that measures only.")] = 0.02,
+    optimizer: OptimizerOption = "muon",
+    weight_decay: WeightDecayOption = 0.05,
+    ema: EmaOption = 0.0,
+    precision: PrecisionOption = "fp32",
+    warm_start: WarmStartOption = None,
+    threads: ThreadsOption = 2,
+    checkpoint_every: CheckpointOption = 200,
+    watch_every: WatchOption = 1.0,
+    resume: ResumeOption = False,
+    lfw: LfwOption = None,
+    name: NameOption = "",
+    aligned: NoDetectOption = False,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Distil teachers into a student over a transfer set."""
+    show = Output(json_, quiet)
+    with _training_extra():
+        from facelet.train.run import DistillOptions
+        from facelet.train.run import distill as run_distillation
+    options = DistillOptions(
+        student=student,
+        out=out,
+        epochs=epochs,
+        batch_size=batch,
+        learning_rate=learning_rate,
+        recipe=recipe,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        ema=ema,
+        precision=precision,
+        warm_start=warm_start,
+        seed=seed,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        watch_every=watch_every,
+        resume=resume,
+        name=name,
+        teachers=tuple(teacher),
+        join=join,
+        views=views,
+        loss=loss,
+        taps=tuple(tap or ()),
+        hint_weight=hint_weight,
+        teacher_precision=teacher_precision,
+        holdout=holdout,
+    )
+    transfer = _open_data(data, aligned, detector, detector_model, seed, show)
+    watch = _view1(lfw, student, detector, detector_model, show)
+    with _teacher_bars(show) as told, training_bar(show) as tick:
+        run = run_distillation(options, transfer, command=_command(), watch=watch, on_tick=tick, progress=told)
+    _report(run, options.out, show)
+
+
+def triplet(
+    student: Annotated[str, typer.Argument(metavar="NET", help="The net to train (see: facelet models).")],
+    data: DataOption = None,
+    out: OutOption = Path("runs/triplet"),
+    epochs: EpochsOption = 20.0,
+    people: Annotated[int, typer.Option("--people", help="P, people in a batch.")] = 32,
+    photos: Annotated[int, typer.Option("--photos", help="K, photos of each.")] = 4,
+    margin: Annotated[float, typer.Option("--margin", min=0, help="In squared distance.")] = 0.2,
+    learning_rate: LearningRateOption = 1e-3,
+    recipe: RecipeOption = "standard",
+    optimizer: OptimizerOption = "adamw",
+    weight_decay: WeightDecayOption = 0.05,
+    ema: EmaOption = 0.0,
+    precision: PrecisionOption = "fp32",
+    warm_start: WarmStartOption = None,
+    threads: ThreadsOption = 2,
+    checkpoint_every: CheckpointOption = 200,
+    watch_every: WatchOption = 1.0,
+    resume: ResumeOption = False,
+    lfw: LfwOption = None,
+    name: NameOption = "",
+    aligned: NoDetectOption = False,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Train a net with FaceNet's triplet loss on labelled crops."""
+    show = Output(json_, quiet)
+    with _training_extra():
+        from facelet.train.run import TripletOptions, train_triplet
+    options = TripletOptions(
+        student=student,
+        out=out,
+        epochs=epochs,
+        batch_size=people * photos,
+        learning_rate=learning_rate,
+        recipe=recipe,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        ema=ema,
+        precision=precision,
+        warm_start=warm_start,
+        seed=seed,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        watch_every=watch_every,
+        resume=resume,
+        name=name,
+        people=people,
+        photos=photos,
+        margin=margin,
+    )
+    transfer = _open_data(data, aligned, detector, detector_model, seed, show)
+    watch = _view1(lfw, student, detector, detector_model, show)
+    with training_bar(show) as tick:
+        run = train_triplet(options, transfer, command=_command(), watch=watch, on_tick=tick)
+    _report(run, options.out, show)
+
+
+@contextmanager
+def _training_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error
+
+
+def _command() -> str:
+    return " ".join(["facelet", *sys.argv[1:]])
+
+
+def _open_data(
+    data: Path | None, aligned: bool, detector: str, detector_model: Path | None, seed: int, show: Output
+) -> TransferSet:
+    """The transfer set of `--data`, or synthetic faces; photos of a folder are aligned on the way in."""
+    if data is None:
+        from facelet.data.synthetic_transfer import synthetic_transfer_set
+
+        show.note("no --data: training on synthetic faces")
+        return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
+    from facelet.assets import cache_dir
+    from facelet.data.transfer import open_transfer_set
+    from facelet.faces.canvas import canvas_crop
+    from facelet.faces.images import read_image
+    from facelet.photo import face_crops
+
+    finder = None if aligned else open_detector(detector, detector_model)
+
+    def align_photo(path: Path) -> NDArray[np.uint8]:
+        return canvas_crop(read_image(path), face_crops(path, "canvas", 128, 128, finder)[0].face)
+
+    with show.progress("reading crops") as advance:
+        return open_transfer_set(data, cache_dir(), align=None if aligned else align_photo, progress=advance)
+
+
+def _view1(
+    lfw: Path | None, student: str, detector: str, detector_model: Path | None, show: Output
+) -> Watcher | None:
+    """A watcher of the View-1 accuracy on `--lfw`, or None without it."""
+    if lfw is None:
+        return None
+    from facelet.assets import cache_dir
+    from facelet.data.lfw import load_lfw
+    from facelet.evaluate.verification import fold_accuracy, pair_distances
+    from facelet.faces.crops import CropCache, crop_benchmark
+    from facelet.nets import build_net
+    from facelet.train.run import TEMPLATE, embed_pixels
+
+    size = int(build_net(student).input_size)  # type: ignore[arg-type]
+    finder = open_detector(detector, detector_model)
+    pairs, root = load_lfw(lfw, view=1, cache_dir=cache_dir())
+    paths = [root / key for key in pairs.images]
+    with show.progress("LFW View 1 crops") as advance:
+        crops = crop_benchmark(paths, finder, TEMPLATE, size, size, CropCache(cache_dir() / "crops"), advance).crops
+
+    def watch(net: Any) -> dict[str, float]:
+        distances = pair_distances(embed_pixels(net, crops), pairs)
+        return {"view1": float(fold_accuracy(distances, pairs).accuracies[1])}
+
+    return watch
+
+
+@contextmanager
+def _teacher_bars(show: Output) -> Iterator[Callable[[str, int, int], None]]:
+    """One progress bar per teacher that embeds."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        bars: dict[str, Callable[[int, int], None]] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                stack.close()
+                bars[what] = stack.enter_context(show.progress(what))
+            bars[what](done, total)
+
+        yield tell
+
+
+@contextmanager
+def training_bar(show: Output) -> Iterator[Callable[[Tick], None]]:
+    """A live bar: step, loss, images per second, time left, latest validation."""
+    figures: dict[str, float] = {}
+    with show.progress("training") as advance:
+
+        def tick(tick: Tick) -> None:
+            figures.update(tick.figures)
+            shown = {k: v for k, v in figures.items() if not k.startswith("hint")}
+            advance(tick.step, tick.steps, "  ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
+
+        yield tick
+
+
+def _report(run: Run, folder: Path, show: Output) -> None:
+    result: dict[str, Any] = {"model": str(run.model), "run": str(folder), **run.history}
+    if run.fresh_layers:
+        result["fresh_layers"] = list(run.fresh_layers)
+        show.note(f"warm start: fresh layers are {', '.join(run.fresh_layers)}")
+    show.value(result)
+    rows = [(name.replace("_", " "), f"{value:.4f}") for name, value in run.history.items()]
+    show.table(f"{run.model}", ("figure", "value"), rows)

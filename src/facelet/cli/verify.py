@@ -1,0 +1,160 @@
+"""`facelet verify` and `facelet embed`: photos in, a verdict or unit vectors out."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facelet.cli.options import (
+    DetectorModelOption,
+    DetectorOption,
+    ModelOption,
+    NoAlignOption,
+    ThreadsOption,
+    open_detector,
+)
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import InputError, UnknownNameError
+
+EMBEDDING_KINDS = (".npz", ".npy", ".json")
+
+
+def verify(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
+    model: ModelOption = "facelet_s",
+    far: Annotated[float, typer.Option("--far", help="False accept rate whose threshold decides.")] = 1e-3,
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    no_align: NoAlignOption = False,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Tell whether two photos show one person."""
+    from facelet.embedder import Embedder
+    from facelet.verdict import verify as verify_photos
+
+    out = Output(json_, quiet)
+    finder = open_detector(detector, detector_model)
+    embedder = Embedder.load(model, threads=threads)
+    result = verify_photos(a, b, model=embedder, far=far, detector=finder, align=not no_align)
+    out.value(
+        {
+            "same": result.same,
+            "distance": result.distance,
+            "threshold": result.threshold,
+            "far": far,
+            "model": embedder.card.name,
+            "detector": finder.name,
+            "aligned": not no_align,
+            "images": [str(a), str(b)],
+        }
+    )
+    out.table(
+        "",
+        ("distance", "threshold", "FAR", "verdict", "model", "detector"),
+        [
+            (
+                f"{result.distance:.4f}",
+                f"{result.threshold:.4f}",
+                f"{far:g}",
+                "same person" if result.same else "different people",
+                embedder.card.name,
+                finder.name,
+            )
+        ],
+    )
+
+
+def embed(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the vectors go: .npz, .npy or .json  [default: embeddings.npz, or --json]"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")] = False,
+    model: ModelOption = "facelet_s",
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    no_align: NoAlignOption = False,
+    threads: ThreadsOption = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Write the unit vectors of faces in photos."""
+    import numpy as np
+
+    from facelet.embedder import Embedder
+    from facelet.photo import FaceCrop, face_crops
+
+    show = Output(json_, quiet)
+    if out is None and not json_:
+        out = Path("embeddings.npz")
+    if out is not None and out.suffix not in EMBEDDING_KINDS:
+        raise UnknownNameError(f"{out}: kind of file", out.suffix, EMBEDDING_KINDS)
+    if out is not None and out.is_dir():
+        raise InputError(f"{out}: is a folder; give a file name")
+    finder = open_detector(detector, detector_model)
+    embedder = Embedder.load(model, threads=threads)
+    card = embedder.card
+    found: list[tuple[Path, FaceCrop]] = []
+    with show.progress("faces") as advance:
+        for index, image in enumerate(images):
+            faces = face_crops(image, "box" if no_align else card.template, card.height, card.width, finder)
+            found += [(image, face) for face in (faces if every else faces[:1])]
+            advance(index + 1, len(images))
+    vectors = embedder.embed(np.stack([face.crop for _, face in found]))
+    records: list[dict[str, Any]] = [
+        {
+            "image": str(image),
+            "box": [round(edge, 1) for edge in face.face.box],
+            "score": round(face.face.score, 4),
+            "embedding": [float(number) for number in vector],
+        }
+        for (image, face), vector in zip(found, vectors, strict=True)
+    ]
+    if out is not None:
+        _write(out, {"model": card.name, "faces": records}, vectors)
+        show.note(f"{out}: {len(records)} unit vectors of {card.embedding_size} numbers")
+    kept = records if out is None else [{k: v for k, v in r.items() if k != "embedding"} for r in records]
+    show.value(
+        {
+            "model": card.name,
+            "embedding_size": card.embedding_size,
+            "out": None if out is None else str(out),
+            "faces": kept,
+        }
+    )
+    show.table(
+        "", ("photo", "face at (x0, y0, x1, y1)", "score"), [(r["image"], r["box"], r["score"]) for r in records]
+    )
+
+
+def _write(out: Path, content: dict[str, Any], vectors: Any) -> None:
+    """Writes vectors in the kind of file that the name says."""
+    import numpy as np
+
+    from facelet.atomic import write_bytes_atomic
+
+    stream = io.BytesIO()
+    if out.suffix == ".json":
+        stream.write(json.dumps(content).encode())
+    elif out.suffix == ".npy":
+        np.save(stream, vectors)
+    else:
+        faces = content["faces"]
+        np.savez_compressed(
+            stream,
+            embeddings=vectors,
+            images=np.array([face["image"] for face in faces]),
+            boxes=np.array([face["box"] for face in faces], np.float32),
+            model=np.array(content["model"]),
+        )
+    write_bytes_atomic(out, stream.getvalue())

@@ -1,0 +1,170 @@
+"""What a teacher says of every view of a transfer set, computed once and kept on disk.
+
+One float16 file per view; a teacher's inner feature maps (taps), where asked for, as int8 with one scale per
+channel. Work proceeds in blocks and records each finished block, so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.atomic import write_text_atomic
+from facelet.data.transfer import TransferSet
+from facelet.data.views import Matrix, ViewRecipe, view_inputs
+
+BLOCK = 1024
+BATCH = 16
+
+Progress = Callable[[int, int], None]
+
+
+class Teacher(Protocol):
+    """What embeds crops; see `facelet.train.teachers`."""
+
+    name: str
+    key: str
+    height: int
+    width: int
+    matrix: Matrix
+    embedding_size: int
+    taps: tuple[str, ...]
+
+    def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Unit embeddings `(n, embedding_size)` and one `(n, c, h, w)` map per tap."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A cached inner feature map of the teacher.
+
+    Attributes:
+        name: tensor name in the teacher's file.
+        values: one `(n, h, w, c)` int8 array per view.
+        scale: multiply by this to get the teacher's values, `(c,)` float32.
+    """
+
+    name: str
+    values: tuple[NDArray[np.int8], ...]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """A teacher's answers.
+
+    Attributes:
+        embeddings: one `(n, d)` float16 array per view, view 0 being the clean crop.
+        taps: the cached feature maps.
+    """
+
+    embeddings: tuple[NDArray[np.float16], ...]
+    taps: tuple[Tap, ...]
+
+
+def cache_key(teacher: Teacher, transfer: TransferSet, recipe: ViewRecipe, seed: int) -> str:
+    """Names the folder: teacher and its preprocessing, shard content, views."""
+    parts = [teacher.key, transfer.key, recipe.key(seed)]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
+
+
+def fill_cache(
+    teacher: Teacher,
+    transfer: TransferSet,
+    recipe: ViewRecipe,
+    seed: int,
+    n_views: int,
+    cache: Path,
+    progress: Progress | None = None,
+) -> EmbeddingCache:
+    """Computes what is missing and opens the cache.
+
+    Args:
+        n_views: augmented views besides the clean one.
+        progress: called with (done, total) images over all views.
+    """
+    folder = cache / "embeddings" / cache_key(teacher, transfer, recipe, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    n = transfer.n_images
+    total = n * (n_views + 1)
+    for view in range(n_views + 1):
+        state = folder / f"view-{view}.json"
+        done = json.loads(state.read_text())["rows"] if state.exists() else 0
+        while done < n:
+            index = np.arange(done, min(done + BLOCK, n))
+            _fill_block(teacher, transfer, recipe, seed, view, index, folder)
+            done = int(index[-1]) + 1
+            write_text_atomic(state, json.dumps({"rows": done, "teacher": teacher.name}))
+            if progress is not None:
+                progress(view * n + done, total)
+    if progress is not None:
+        progress(total, total)
+    embeddings = tuple(np.load(folder / f"view-{v}.npy", mmap_mode="r") for v in range(n_views + 1))
+    taps = tuple(
+        Tap(
+            name,
+            tuple(np.load(_tap_path(folder, v, t), mmap_mode="r") for v in range(n_views + 1)),
+            np.load(_scale_path(folder, t)),
+        )
+        for t, name in enumerate(teacher.taps)
+    )
+    return EmbeddingCache(embeddings, taps)
+
+
+def _tap_path(folder: Path, view: int, tap: int) -> Path:
+    return folder / f"view-{view}-tap-{tap}.npy"
+
+
+def _scale_path(folder: Path, tap: int) -> Path:
+    return folder / f"tap-{tap}-scale.npy"
+
+
+def _rows(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
+    """Opens an array file for writing some rows, creating it on the first call."""
+    if path.exists():
+        return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _fill_block(
+    teacher: Teacher,
+    transfer: TransferSet,
+    recipe: ViewRecipe,
+    seed: int,
+    view: int,
+    index: NDArray[np.int64],
+    folder: Path,
+) -> None:
+    embeddings: list[NDArray[np.float32]] = []
+    maps: list[list[NDArray[np.float32]]] = [[] for _ in teacher.taps]
+    for start in range(0, len(index), BATCH):
+        part = index[start : start + BATCH]
+        pixels = view_inputs(
+            transfer.crops, part, np.full(len(part), view), recipe, seed, teacher.matrix, teacher.height, teacher.width
+        )
+        vectors, tapped = teacher.run(pixels)
+        embeddings.append(vectors)
+        for kept, values in zip(maps, tapped, strict=True):
+            kept.append(values.transpose(0, 2, 3, 1))
+    n = transfer.n_images
+    rows = _rows(folder / f"view-{view}.npy", (n, teacher.embedding_size), np.float16)
+    rows[index[0] : index[-1] + 1] = np.concatenate(embeddings)
+    rows.flush()  # type: ignore[attr-defined]
+    for tap, kept in enumerate(maps):
+        values = np.concatenate(kept)
+        scale_path = _scale_path(folder, tap)
+        if not scale_path.exists():  # the first block's range, with room for what later blocks hold
+            peak = np.abs(values).max(axis=(0, 1, 2)).clip(1e-6)
+            np.save(scale_path, (peak / 127.0).astype(np.float32))
+        scale = np.load(scale_path)
+        rows = _rows(_tap_path(folder, view, tap), (n, *values.shape[1:]), np.int8)
+        rows[index[0] : index[-1] + 1] = np.rint(values / scale).clip(-127, 127)
+        rows.flush()  # type: ignore[attr-defined]

@@ -1,0 +1,231 @@
+"""The transfer set: aligned crops, labelled or not, packed once into a memory map.
+
+Sources are WebDataset shards (`KEY.webp|jpg|png` with `KEY.json`: `identity`, or null) or a folder of images
+(`identity/photo.jpg`, as VGGFace2 is laid out, or flat and unlabelled). Packing decodes every image once, so
+that training reads pixels at memory speed; the pack is keyed by the content of its source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.data.views import CANVAS
+from facelet.errors import MissingFileError, TransferSetError
+
+IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+Align = Callable[[Path], NDArray[np.uint8]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """Aligned crops with what is known of them.
+
+    Attributes:
+        crops: `(n, 128, 128, 3)` uint8 RGB, usually a read-only memory map.
+        identity: number of the person in each crop, `(n,)` int64; -1 where not labelled.
+        source: where each crop came from, `(n,)` int64 index into `sources`.
+        sources: names of the sources.
+        key: hash of the content.
+    """
+
+    crops: NDArray[np.uint8]
+    identity: NDArray[np.int64]
+    source: NDArray[np.int64]
+    sources: tuple[str, ...]
+    key: str
+
+    @property
+    def n_images(self) -> int:
+        """Number of crops."""
+        return len(self.crops)
+
+    def labelled(self, min_photos: int = 2) -> NDArray[np.int64]:
+        """Indices of the crops whose person has at least `min_photos` crops, `(m,)`."""
+        known = self.identity[self.identity >= 0]
+        enough = np.flatnonzero(np.bincount(known, minlength=1) >= min_photos)
+        return np.flatnonzero(np.isin(self.identity, enough) & (self.identity >= 0))
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image on its way into the pack: encoded bytes or a path, and its labels."""
+
+    where: str
+    identity: str | None
+    source: str
+    encoded: bytes | None = None
+    path: Path | None = None
+
+
+def open_transfer_set(
+    source: Path, cache: Path, *, align: Align | None = None, progress: Progress | None = None
+) -> TransferSet:
+    """Opens a transfer set, packing it on the first use.
+
+    Args:
+        source: a shard, a folder of shards, or a folder of images.
+        cache: folder of the packs.
+        align: makes the 128x128 canvas crop of a photo in an image folder; None takes each image as an
+            aligned crop already and resizes it to the canvas.
+        progress: called with (done, total).
+
+    Raises:
+        MissingFileError: `source` is not there.
+        TransferSetError: nothing to train on, or a shard that cannot be read.
+    """
+    if not source.exists():
+        raise MissingFileError(f"{source}: no such transfer set; give a folder of shards (.tar, .tar.gz) or of images")
+    shards = _shards(source)
+    files = [] if shards else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not shards and not files:
+        raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
+    key = _content_key(shards or files, relative_to=source, aligned=align is not None)
+    pack = cache / "transfer" / key
+    if not (pack / "meta.json").exists():
+        items = _shard_items(shards) if shards else _folder_items(source, files)
+        total = sum(_count_images(s) for s in shards) if shards else len(files)
+        _write_pack(pack, items, total, align, progress)
+    return _read_pack(pack, key)
+
+
+def _shards(source: Path) -> list[Path]:
+    found = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
+    return [p for p in found if p.name.lower().endswith(SHARD_SUFFIXES)]
+
+
+def _content_key(paths: list[Path], relative_to: Path, *, aligned: bool) -> str:
+    digest = hashlib.sha256(f"pack-1 aligned={aligned}".encode())
+    for path in paths:
+        name = path.name if path == relative_to else path.relative_to(relative_to).as_posix()
+        digest.update(name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:24]
+
+
+def _open_shard(shard: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(shard)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise TransferSetError(f"{shard}: not a readable tar shard ({error})") from error
+
+
+def _count_images(shard: Path) -> int:
+    try:
+        with _open_shard(shard) as tar:
+            return sum(PurePosixPath(m.name).suffix.lower() in IMAGE_SUFFIXES for m in tar)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise TransferSetError(f"{shard}: the shard is cut off or damaged ({error})") from error
+
+
+def _shard_items(shards: list[Path]) -> Iterator[_Item]:
+    for shard in shards:
+        with _open_shard(shard) as tar:
+            sample: dict[str, bytes] = {}
+            stem = ""
+            for member in tar:
+                if not member.isfile():
+                    continue
+                name = PurePosixPath(member.name)
+                member_stem = name.as_posix().removesuffix(name.suffix)
+                if sample and member_stem != stem:
+                    yield from _sample_item(shard, stem, sample)
+                    sample = {}
+                stem = member_stem
+                content = tar.extractfile(member)
+                sample[name.suffix.lower()] = content.read() if content else b""
+            if sample:
+                yield from _sample_item(shard, stem, sample)
+
+
+def _sample_item(shard: Path, stem: str, sample: dict[str, bytes]) -> Iterator[_Item]:
+    where = f"{shard.name}:{stem}"
+    encoded = next((sample[s] for s in IMAGE_SUFFIXES if s in sample), None)
+    if encoded is None:
+        return
+    try:
+        labels = json.loads(sample.get(".json", b"{}"))
+    except json.JSONDecodeError as error:
+        raise TransferSetError(f"{where}: its .json is not JSON ({error.msg})") from error
+    if not isinstance(labels, dict):
+        raise TransferSetError(f"{where}: its .json must be an object, found {type(labels).__name__}")
+    origin = str(labels.get("source", shard.name))
+    identity = labels.get("identity")
+    yield _Item(where, None if identity is None else f"{origin}/{identity}", origin, encoded=encoded)
+
+
+def _folder_items(source: Path, files: list[Path]) -> Iterator[_Item]:
+    for path in files:
+        parts = path.relative_to(source).parts
+        yield _Item(str(path), parts[-2] if len(parts) > 1 else None, source.name, path=path)
+
+
+def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8]:
+    if item.path is not None and align is not None:
+        return align(item.path)
+    encoded = item.encoded if item.encoded is not None else item.path.read_bytes() if item.path else b""
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    if image is None:
+        raise TransferSetError(f"{item.where}: not a readable image")
+    if image.shape[:2] != (CANVAS, CANVAS):
+        shrinks = image.shape[0] > CANVAS
+        image = cv2.resize(image, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(image[:, :, ::-1], np.uint8)
+
+
+def _write_pack(
+    pack: Path, items: Iterable[_Item], total: int, align: Align | None, progress: Progress | None
+) -> None:
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=pack.parent, prefix="packing-"))
+    try:
+        crops = np.lib.format.open_memmap(
+            scratch / "crops.npy", mode="w+", dtype=np.uint8, shape=(total, CANVAS, CANVAS, 3)
+        )
+        identities: dict[str, int] = {}
+        sources: dict[str, int] = {}
+        identity = np.full(total, -1, np.int64)
+        source = np.zeros(total, np.int64)
+        for row, item in enumerate(items):
+            crops[row] = _decode(item, align)
+            if item.identity is not None:
+                identity[row] = identities.setdefault(item.identity, len(identities))
+            source[row] = sources.setdefault(item.source, len(sources))
+            if progress is not None:
+                progress(row + 1, total)
+        crops.flush()
+        np.savez(scratch / "labels.npz", identity=identity, source=source)
+        (scratch / "meta.json").write_text(json.dumps({"sources": list(sources), "identities": list(identities)}))
+        if pack.exists():
+            shutil.rmtree(pack)
+        scratch.rename(pack)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise TransferSetError(f"transfer set: cannot be packed ({error})") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read_pack(pack: Path, key: str) -> TransferSet:
+    meta = json.loads((pack / "meta.json").read_text())
+    labels = np.load(pack / "labels.npz")
+    return TransferSet(
+        crops=np.load(pack / "crops.npy", mmap_mode="r"),
+        identity=labels["identity"],
+        source=labels["source"],
+        sources=tuple(meta["sources"]),
+        key=key,
+    )

@@ -1,0 +1,74 @@
+"""Every error that Facelet raises on purpose, in one tree.
+
+    FaceletError
+    ├── InputError            (ValueError)       a value or an option that cannot be used
+    │   └── UnknownNameError  (ValueError)       a name that is in no table; lists the nearest
+    ├── MissingFileError      (FileNotFoundError) a path that is not there
+    ├── ImageError            (ValueError)       a file that is no readable photo
+    ├── FaceNotFoundError     (ValueError)       a photo without a face
+    ├── ModelError            (ValueError)       a model file or its card does not fit
+    ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
+    ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
+    ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
+    └── MissingExtraError     (ImportError)      an optional dependency is not installed
+
+Each message is one line: where it happened, what is wrong with the value, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FaceletError(Exception):
+    """Root of the tree; the command line prints its message as one line and exits with 2."""
+
+
+class InputError(FaceletError, ValueError):
+    """A value or an option that cannot be used."""
+
+
+class UnknownNameError(InputError):
+    """A name that is in no table."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"{what} '{name}': not known; {hint}known: {', '.join(names)}")
+
+
+class MissingFileError(FaceletError, FileNotFoundError):
+    """A path that is not there."""
+
+
+class ImageError(FaceletError, ValueError):
+    """A file that is no readable photo."""
+
+
+class FaceNotFoundError(FaceletError, ValueError):
+    """A photo without a face that the detector finds."""
+
+
+class ModelError(FaceletError, ValueError):
+    """A model file or its card does not fit."""
+
+
+class ProtocolError(FaceletError, ValueError):
+    """A benchmark's files or pairs do not fit its protocol."""
+
+
+class TransferSetError(FaceletError, ValueError):
+    """Shards or folders that cannot be trained on."""
+
+
+class CheckpointError(FaceletError, ValueError):
+    """A run folder that cannot be resumed."""
+
+
+class MissingExtraError(FaceletError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module}: not installed; mend with: pip install 'facelet[{extra}]'")

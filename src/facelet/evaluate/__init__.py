@@ -1,0 +1,1 @@
+"""Figures and plots of verification: NumPy in, numbers out."""

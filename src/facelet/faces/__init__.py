@@ -1,0 +1,1 @@
+"""Photos to aligned crops: read, detect, align; the only part that knows about photos."""

@@ -1,0 +1,41 @@
+"""The canvas of stored crops: the "arcface" template's 112 pixels with a border of 8, and its map to any input.
+
+A crop kept on the canvas can be turned, shifted and laid on any other template without going back to the photo.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.data.views import BORDER, CANVAS
+from facelet.faces.align import align, fit_box, similarity
+from facelet.faces.detect import Face
+from facelet.faces.templates import TEMPLATES, load_template
+
+_STORED = TEMPLATES["arcface"]
+
+
+def canvas_matrix(template_name: str, height: int, width: int) -> NDArray[np.float64]:
+    """The map from canvas pixels to the input of a net trained on a template.
+
+    Args:
+        template_name: key of `TEMPLATES`; "box" sees what "arcface" sees, as its square has that size.
+        height: of the input in pixels.
+        width: of the input in pixels.
+
+    Returns:
+        `(2, 3)` float64.
+
+    Raises:
+        UnknownNameError: no such template.
+    """
+    template = load_template(template_name)
+    points = template.points or _STORED.points
+    matrix = similarity(_STORED.points["five"] + BORDER, points["five"])
+    return fit_box(matrix, template.box, height, width)
+
+
+def canvas_crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+    """A photo's face on the canvas: `(128, 128, 3)` uint8 RGB, the form in which transfer sets are stored."""
+    return align(image, face, "canvas", CANVAS, CANVAS)

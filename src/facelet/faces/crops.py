@@ -1,0 +1,218 @@
+"""Aligned crops of a benchmark's images, kept on disk.
+
+Two levels: what the detector found in each image (SQLite, by content and detector, so an interrupted run goes
+on where it stopped), and the crops of a whole list of images (one `.npy`, by contents, detector, template and
+size, so a second run only maps it into memory).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.errors import InputError, MissingFileError
+from facelet.faces.align import align, center_crop, reframe
+from facelet.faces.detect import Detector, Face, most_central
+from facelet.faces.images import decode_image
+from facelet.faces.templates import load_template
+
+VERSION = "1"
+"""Part of every key; goes up where alignment or reading changes what a crop looks like."""
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkCrops:
+    """The crops of a benchmark.
+
+    Attributes:
+        crops: `(n, height, width, 3)` uint8 RGB, mapped from disk where they are cached.
+        found: `(n,)` bool, False where the centre crop stands in for a face.
+        sha256: of the images' contents, in order.
+    """
+
+    crops: NDArray[np.uint8]
+    found: NDArray[np.bool_]
+    sha256: str
+
+    @property
+    def n_not_found(self) -> int:
+        """Images in which no face was found."""
+        return int((~self.found).sum())
+
+
+@dataclass(frozen=True)
+class CropCache:
+    """Where detections and crops are kept.
+
+    Attributes:
+        root: folder; made when first written to.
+    """
+
+    root: Path
+
+    def load(self, key: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+        """Returns cached crops and which of them show a found face, or None where they are not there or damaged."""
+        try:
+            crops = np.load(self.root / f"{key}.npy", mmap_mode="r", allow_pickle=False)
+            found = np.load(self.root / f"{key}.found.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if crops.shape != shape or crops.dtype != np.uint8 or found.shape != shape[:1] or found.dtype != np.bool_:
+            return None
+        return crops, found
+
+    def save(self, key: str, crops: NDArray[np.uint8], found: NDArray[np.bool_]) -> None:
+        """Keeps crops; each file appears whole or not at all.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for name, array in ((f"{key}.found.npy", found), (f"{key}.npy", crops)):
+                handle, partial = tempfile.mkstemp(prefix="partial-", dir=self.root)
+                try:
+                    with os.fdopen(handle, "wb") as file:
+                        np.save(file, array, allow_pickle=False)
+                    Path(partial).replace(self.root / name)
+                finally:
+                    Path(partial).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.root}: cannot be written ({error.strerror}); set FACELET_CACHE") from error
+
+    def open_faces(self) -> sqlite3.Connection:
+        """Returns the table of detections: `faces(key, value)`.
+
+        Raises:
+            InputError: the folder cannot be written, or the file there is no table of detections.
+        """
+        path = self.root / "faces.sqlite"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")  # each row is kept at once, and no run waits for another
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS faces (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(f"{path}: cannot be used ({error}); delete it, or set FACELET_CACHE") from error
+        return connection
+
+
+def crop_benchmark(
+    images: Sequence[Path | bytes],
+    detector: Detector,
+    template: str,
+    height: int,
+    width: int,
+    cache: CropCache,
+    progress: Advance | None = None,
+) -> BenchmarkCrops:
+    """Returns the aligned face of each image, from the cache where it is there.
+
+    Of several faces the one that `most_central` chooses is taken; where none is found, the centre crop.
+
+    Args:
+        images: path or content of each.
+        detector: what finds the faces.
+        template: key of `TEMPLATES`; "box" for crops without alignment.
+        height: of a crop in pixels.
+        width: of a crop in pixels.
+        cache: where crops are kept.
+        progress: told `(done, total)` where crops have to be made.
+
+    Raises:
+        UnknownNameError: no such template.
+        MissingFileError: an image is not there.
+        ImageError: an image cannot be read.
+        InputError: the cache cannot be written.
+    """
+    load_template(template)
+    digests = [hashlib.sha256(_content(image)).hexdigest() for image in images]
+    whole = hashlib.sha256("".join(digests).encode()).hexdigest()
+    key = _key(whole, detector.version, template, str(height), str(width))
+    cached = cache.load(key, (len(images), height, width, 3))
+    if cached is not None:
+        return BenchmarkCrops(*cached, whole)
+    crops = np.empty((len(images), height, width, 3), dtype=np.uint8)
+    found = np.zeros(len(images), dtype=np.bool_)
+    with closing(cache.open_faces()) as table:
+        for index, (image, digest) in enumerate(zip(images, digests, strict=True)):
+            name = str(image) if isinstance(image, Path) else f"image {index}"
+            pixels = decode_image(_content(image), name)
+            faces = _find_faces(table, _key(digest, detector.version), pixels, detector)
+            found[index] = bool(faces)
+            if faces:
+                face = most_central(faces, *pixels.shape[:2])
+                crops[index] = align(pixels, face, template, height, width)
+            else:
+                crops[index] = center_crop(pixels, height, width)
+            if progress is not None:
+                progress(index + 1, len(images))
+    cache.save(key, crops, found)
+    return BenchmarkCrops(crops, found, whole)
+
+
+def crop_packed(
+    images: Sequence[bytes], template: str, height: int, width: int, progress: Advance | None = None
+) -> BenchmarkCrops:
+    """Returns crops that come aligned to "arcface", brought to another template and size.
+
+    Args:
+        images: encoded images, each the whole "arcface" canvas.
+        template: key of `TEMPLATES`.
+        height: of a crop in pixels.
+        width: of a crop in pixels.
+        progress: told `(done, total)`.
+
+    Raises:
+        UnknownNameError: no such template.
+        ImageError: an image cannot be read.
+    """
+    crops = np.empty((len(images), height, width, 3), dtype=np.uint8)
+    for index, image in enumerate(images):
+        crops[index] = reframe(decode_image(image, f"image {index}"), template, height, width)
+        if progress is not None:
+            progress(index + 1, len(images))
+    whole = hashlib.sha256("".join(hashlib.sha256(image).hexdigest() for image in images).encode()).hexdigest()
+    return BenchmarkCrops(crops, np.ones(len(images), dtype=np.bool_), whole)
+
+
+def _find_faces(table: sqlite3.Connection, key: str, pixels: NDArray[np.uint8], detector: Detector) -> list[Face]:
+    """Returns what the detector finds, from the table where it is there."""
+    row = table.execute("SELECT value FROM faces WHERE key = ?", (key,)).fetchone()
+    if row is not None:
+        return [
+            Face(tuple(box), score, np.array(landmarks, dtype=np.float64), scheme)
+            for box, score, landmarks, scheme in json.loads(row[0])
+        ]
+    faces = detector.detect(pixels)
+    value = json.dumps([[face.box, face.score, face.landmarks.tolist(), face.scheme] for face in faces])
+    table.execute("INSERT OR REPLACE INTO faces VALUES (?, ?)", (key, value))
+    return faces
+
+
+def _content(image: Path | bytes) -> bytes:
+    """Returns the bytes of an image that is given by path or by content."""
+    if isinstance(image, bytes):
+        return image
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise MissingFileError(f"{image}: cannot be read ({error.strerror}); the benchmark needs it") from error
+
+
+def _key(*parts: str) -> str:
+    """Returns a file name that stands for all parts and this module's version."""
+    return hashlib.sha256("\n".join((VERSION, *parts)).encode()).hexdigest()[:40]

@@ -1,0 +1,93 @@
+"""Checkpoints: all that a run needs to go on, in one file that appears whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from facelet.errors import CheckpointError
+from facelet.train.average import Average
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def save(
+    folder: Path,
+    identity: str,
+    step: int,
+    modules: nn.ModuleDict,
+    optimizer: torch.optim.Optimizer,
+    averaged: Average | None,
+) -> None:
+    """Writes the state after `step` steps in place of an older one."""
+    state = {
+        "identity": identity,
+        "step": step,
+        "modules": modules.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": None if averaged is None else (averaged.updates, averaged.module.state_dict()),
+        "torch_rng": torch.get_rng_state(),
+    }
+    part = folder / f".{CHECKPOINT}.part"
+    torch.save(state, part)
+    part.replace(folder / CHECKPOINT)
+
+
+def restore(
+    folder: Path,
+    identity: str,
+    modules: nn.ModuleDict,
+    optimizer: torch.optim.Optimizer,
+    averaged: Average | None,
+) -> int:
+    """Fills modules, optimizer and average from a checkpoint; returns the number of steps done.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or another run made it.
+    """
+    path = folder / CHECKPOINT
+    state = _read(path)
+    if state["identity"] != identity:
+        raise CheckpointError(
+            f"{path}: made by another run (net, data, teacher or options differ); "
+            "give the same options or another --out"
+        )
+    modules.load_state_dict(state["modules"])
+    optimizer.load_state_dict(state["optimizer"])
+    if averaged is not None:
+        averaged.updates, weights = state["average"]
+        averaged.module.load_state_dict(weights)
+    torch.set_rng_state(state["torch_rng"])
+    return int(state["step"])
+
+
+def load_student(net: nn.Module, path: Path) -> None:
+    """Starts a net from the weights in the checkpoint of another run.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or one of another net.
+    """
+    prefix = "student."
+    modules = _read(path)["modules"]
+    weights = {name.removeprefix(prefix): value for name, value in modules.items() if name.startswith(prefix)}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the checkpoint of another net than {type(net).__name__}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise CheckpointError(f"{path}: no checkpoint there; leave --resume out to start a new run")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if not {"identity", "step", "modules", "optimizer"} <= set(state):
+            raise CheckpointError(f"{path}: not a checkpoint of a training run")
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint; start a new run") from error
+    return state

@@ -1,0 +1,259 @@
+"""The training loop: batches made ahead of time, one step after another, checkpoints, a log.
+
+What is trained is a `Task`. A task's batch is a pure function of the step number, so a run that was killed and
+resumed sees the very batches of one that was not, and ends in the same weights, bit for bit on one CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from facelet.atomic import write_text_atomic
+from facelet.train.average import Average
+from facelet.train.checkpoint import restore, save
+from facelet.train.optimizers import make_optimizer
+
+HISTORY = "history.jsonl"
+PREFETCH = 3
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a task is trained.
+
+    Attributes:
+        steps: number of optimizer steps.
+        learning_rate: peak of the schedule.
+        warmup: fraction of the steps over which the rate rises linearly.
+        weight_decay: decoupled, on kernels only.
+        optimizer: name in `OPTIMIZERS`.
+        clip: largest gradient norm; 0 leaves gradients alone.
+        ema: decay per step of the averaged weights; 0 keeps none.
+        precision: "fp32", or "bf16" for the forward pass on CPUs or GPUs that are faster with it.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between log lines.
+        watch_every: steps between calls of the watcher (validation accuracy); 0 for the end only.
+        threads: CPU threads of torch; 0 leaves torch's choice.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    optimizer: str = "muon"
+    clip: float = 0.0
+    ema: float = 0.0
+    precision: str = "fp32"
+    checkpoint_every: int = 200
+    log_every: int = 20
+    watch_every: int = 0
+    threads: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up, then half a cosine to zero."""
+        warm = max(1, int(self.steps * self.warmup))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+
+class Task(Protocol):
+    """What is trained.
+
+    Attributes:
+        student: the net that is kept.
+        modules: all that has parameters, the student among it.
+        batch_size: images of a step, for the images-per-second figure.
+    """
+
+    student: nn.Module
+    modules: nn.ModuleDict
+    batch_size: int
+
+    def batch(self, step: int) -> Any:
+        """The batch of a step; depends on nothing but the step; called from another thread."""
+        ...
+
+    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The loss and the figures to log; `progress` is the fraction of the run that is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What the loop tells its caller after each logged step."""
+
+    step: int
+    steps: int
+    figures: dict[str, float]
+
+
+Watcher = Callable[[nn.Module], dict[str, float]]
+
+
+def train(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    *,
+    identity: str,
+    resume: bool = False,
+    watch: Watcher | None = None,
+    on_tick: Callable[[Tick], None] | None = None,
+) -> nn.Module:
+    """Trains to the end and returns the student, averaged where `config.ema` is set, in evaluation mode.
+
+    Args:
+        folder: of the run; gets `checkpoint.pt`, `history.jsonl` and TensorBoard files.
+        identity: names everything that the run depends on; a checkpoint of another one is refused.
+        resume: go on from the checkpoint in `folder`.
+        watch: measures a net in evaluation mode, for example its View-1 accuracy.
+
+    Raises:
+        CheckpointError: resume without a checkpoint, or with one of another run.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    task.modules.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
+    averaged = Average(task.student, config.ema) if config.ema else None
+    start = restore(folder, identity, task.modules, optimizer, averaged) if resume else 0
+    with contextlib.closing(_History(folder, start)) as history:
+        _steps(task, config, folder, identity, start, optimizer, averaged, history, watch, on_tick)
+        student = _evaluated(task, averaged)
+        if watch is not None:
+            measured = watch(student)
+            history.write(config.steps, {}, measured)
+            if on_tick is not None:
+                on_tick(Tick(config.steps, config.steps, measured))
+    return student
+
+
+def _steps(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    identity: str,
+    start: int,
+    optimizer: torch.optim.Optimizer,
+    averaged: Average | None,
+    history: _History,
+    watch: Watcher | None,
+    on_tick: Callable[[Tick], None] | None,
+) -> None:
+    """Takes the steps from `start` to the end."""
+    measured: dict[str, float] = {}
+    clock, clock_step = time.perf_counter(), start
+    task.modules.train()
+    for step, batch in _batches(task, start, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, figures = task.loss(batch, step / config.steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip:
+            nn.utils.clip_grad_norm_(task.modules.parameters(), config.clip)
+        optimizer.step()
+        if averaged is not None:
+            averaged.update(task.student)
+        done = step + 1
+        watched = watch is not None and _due(done, config.watch_every) and done < config.steps
+        if _due(done, config.log_every) or watched or done == config.steps:
+            figures["images_per_s"] = (done - clock_step) * task.batch_size / (time.perf_counter() - clock)
+            if watch is not None and watched:
+                measured = watch(_evaluated(task, averaged))
+                task.modules.train()
+            history.write(done, {**figures, "learning_rate": config.rate(step)}, measured)
+            if on_tick is not None:
+                on_tick(Tick(done, config.steps, {**figures, **measured}))
+            clock, clock_step = time.perf_counter(), done
+        if _due(done, config.checkpoint_every) or done == config.steps:
+            save(folder, identity, done, task.modules, optimizer, averaged)
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _evaluated(task: Task, averaged: Average | None) -> nn.Module:
+    return (task.student if averaged is None else averaged.module).eval()
+
+
+def _batches(task: Task, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """Batches in step order, made by one thread that runs a few steps ahead."""
+    ready: queue.Queue[tuple[int, Any, BaseException | None]] = queue.Queue(PREFETCH)
+    stopped = threading.Event()
+
+    def put(item: tuple[int, Any, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        for step in range(start, stop):
+            if stopped.is_set():
+                return
+            try:
+                put((step, task.batch(step), None))
+            except BaseException as error:
+                put((step, None, error))
+                return
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        for _ in range(start, stop):
+            step, batch, error = ready.get()
+            if error is not None:
+                raise error
+            yield step, batch
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class _History:
+    """The log: one JSON line per logged step, and the same to TensorBoard where it is installed."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        path = folder / HISTORY
+        lines = path.read_text().splitlines() if start and path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= start]
+        write_text_atomic(path, "".join(f"{line}\n" for line in kept))
+        self.file = path.open("a")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.board = None
+        else:
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, figures: dict[str, float], measured: dict[str, float]) -> None:
+        row = {**figures, **measured}
+        self.file.write(json.dumps({"step": step, **row}) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in row.items():
+                self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self.file.close()
+        if self.board is not None:
+            self.board.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,195 @@
+"""Invariant: what every command shares: one JSON value on standard output, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+import facelet
+from conftest import Ended
+from facelet import cli as command_line
+from facelet.cli import app
+from facelet.cli.output import Output, percent
+
+Cli = Callable[..., Ended]
+
+SHARED = {"--json", "--quiet", "--seed", "--help"}
+
+
+def commands() -> dict[str, object]:
+    """Every command by its full name, groups unfolded."""
+    found: dict[str, object] = {}
+
+    def walk(command: object, name: str) -> None:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = command
+        for key, value in (inner or {}).items():
+            walk(value, f"{name} {key}".strip())
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+def test_help_lists_every_command_with_one_line(cli: Cli) -> None:
+    ended = cli("--help")
+    assert ended.code == 0
+    for name, command in commands().items():
+        words = str(getattr(command, "help", "")).strip()
+        assert words, f"{name} has no docstring"
+        first = name.split(maxsplit=1)[0]
+        assert first in ended.out
+        line = words.splitlines()[0]
+        if first == name:
+            assert line in ended.out, f"{name}: its line wraps in --help"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_takes_the_shared_options(cli: Cli, name: str) -> None:
+    ended = cli(*name.split(), "--help")
+    assert ended.code == 0
+    missing = {option for option in SHARED if option not in ended.out}
+    assert not missing, f"{name} lacks {missing}"
+    assert str(Path(__file__).parents[1]) not in ended.out
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version") == Ended(0, f"facelet {facelet.__version__}\n", "")
+
+
+def test_no_arguments_show_the_help(cli: Cli) -> None:
+    ended = cli()
+    assert ended.code == 2
+    assert "Commands" in ended.out
+    assert ended.err == ""
+
+
+def test_an_unexpected_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command_line, "app", broken)
+    with pytest.raises(ZeroDivisionError):
+        command_line.run(["models"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (typer.Abort(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "secret.npz"), 1, "secret.npz: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (facelet.FaceletError("one\ntwo"), 2, "one two"),
+    ],
+)
+def test_errors_end_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, words: str
+) -> None:
+    def broken(**_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", broken)
+    assert command_line.run(["models"]) == code
+    captured = capsys.readouterr()
+    assert captured.err == f"facelet: {words}\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models", "--json", "dlib_resnet"], ["models", "dlib_resnet"]])
+def test_a_closed_pipe_is_quiet(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "facelet", *arguments]
+    try:
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_python_dash_m_is_the_command_line() -> None:
+    ended = subprocess.run([sys.executable, "-m", "facelet", "modles"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == "facelet: No such command 'modles'. Did you mean 'models'? see: facelet --help\n"
+
+
+def test_json_and_tables_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    def all_of(out: Output) -> tuple[str, str]:
+        out.value({"accuracy": 0.9945})
+        out.table("figures", ("name", "n"), [("lfw", 6000)])
+        out.line("done")
+        out.note("noted")
+        captured = capsys.readouterr()
+        return captured.out, captured.err
+
+    out, err = all_of(Output(json=True))
+    assert (json.loads(out), err) == ({"accuracy": 0.9945}, "noted\n")
+    out, err = all_of(Output(quiet=True))
+    assert "6,000" in out
+    assert "accuracy" not in out
+    assert err == ""
+
+
+def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table("", ("path", "[bold]"), [("x" * 120, "[red]")])
+    out = capsys.readouterr().out
+    assert "x" * 120 in out
+    assert "[bold]" in out
+    assert "[red]" in out
+
+
+def test_not_a_number_is_no_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Output(json=True).value({"accuracy": float("nan")})
+
+
+def work(out: Output) -> None:
+    with out.progress("slow work") as advance:
+        advance(1, 3)
+        advance(3, 3, "loss 0.5")
+
+
+def test_quick_work_shows_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    work(Output())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_in_a_file_is_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facelet.cli.output.LOG_EVERY_S", -1.0)
+    work(Output(quiet=True))
+    assert capsys.readouterr() == ("", "")
+    work(Output())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, last = captured.err.splitlines()
+    assert first.startswith("slow work: 1 of 3, ")
+    assert last == "slow work: 3 of 3, loss 0.5"
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facelet.cli.output.PATIENCE_S", -1.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    work(Output())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for words in ("slow work", "3/3", "loss 0.5"):
+        assert words in captured.err
+
+
+def test_progress_ends_with_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), Output().progress("slow work") as advance:
+        advance(1, 0 // 0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_percent() -> None:
+    assert percent(0.9945) == "99.45 %"

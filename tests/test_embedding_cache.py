@@ -1,0 +1,63 @@
+"""The embedding cache: the teacher is asked once, resumed where it stopped, and never for other data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facelet.data import embedding_cache
+from facelet.data.embedding_cache import cache_key, fill_cache
+from facelet.data.views import RECIPES, view_inputs
+from tiny_training import SIZE, TinyTeacher, tiny_set
+
+
+def test_teacher_is_asked_once_and_answers_for_the_very_view(tmp_path: Path) -> None:
+    transfer, teacher, recipe = tiny_set(), TinyTeacher(), RECIPES["mixing"]
+    cache = fill_cache(teacher, transfer, recipe, 5, 2, tmp_path)
+    assert teacher.seen == 3 * transfer.n_images
+    fill_cache(teacher, transfer, recipe, 5, 2, tmp_path)
+    assert teacher.seen == 3 * transfer.n_images
+    for view in (0, 1, 2):
+        pixels = view_inputs(
+            transfer.crops, np.array([17]), np.array([view]), recipe, 5, teacher.matrix, SIZE, SIZE
+        )
+        vectors, (tap,) = TinyTeacher().run(pixels)
+        np.testing.assert_allclose(cache.embeddings[view][17], vectors[0], atol=1e-3)  # float16
+        stored = cache.taps[0].values[view][17] * cache.taps[0].scale
+        np.testing.assert_allclose(stored, tap[0].transpose(1, 2, 0), atol=0.03)  # int8, or clipped a little
+
+
+def test_an_interrupted_fill_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_cache, "BLOCK", 32)
+    transfer, teacher = tiny_set(), TinyTeacher()
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_cache(teacher, transfer, RECIPES["standard"], 0, 0, tmp_path, stop)
+    assert teacher.seen == 64
+    resumed = fill_cache(teacher, transfer, RECIPES["standard"], 0, 0, tmp_path)
+    assert teacher.seen == transfer.n_images
+    whole = fill_cache(TinyTeacher(), transfer, RECIPES["standard"], 0, 0, tmp_path / "whole")
+    np.testing.assert_array_equal(resumed.embeddings[0], whole.embeddings[0])
+
+
+def test_key_follows_teacher_data_views_and_seed() -> None:
+    transfer, teacher, recipe = tiny_set(), TinyTeacher(), RECIPES["standard"]
+    key = cache_key(teacher, transfer, recipe, 0)
+    assert key == cache_key(TinyTeacher(), transfer, recipe, 0)
+    other = TinyTeacher()
+    other.key = "tiny-2"
+    different = {
+        cache_key(other, transfer, recipe, 0),
+        cache_key(teacher, replace(transfer, key="x"), recipe, 0),
+        cache_key(teacher, transfer, replace(recipe, blur=0.9), 0),
+        cache_key(teacher, transfer, recipe, 1),
+    }
+    assert key not in different
+    assert len(different) == 4

@@ -1,0 +1,178 @@
+"""Training end to end on a small net: it learns, and a run killed at any step resumes to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facelet.data.embedding_cache import EmbeddingCache, fill_cache
+from facelet.data.views import RECIPES
+from facelet.errors import CheckpointError, InputError
+from facelet.train.distill import DistillTask, Hint
+from facelet.train.loop import HISTORY, LoopConfig, train
+from facelet.train.targets import fit_target_map, join
+from facelet.train.triplet import TripletTask
+from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
+
+RECIPE = RECIPES["standard"]
+
+
+def distill_task(folder: Path, *, hints: bool = False, views: int = 1, net: TinyNet | None = None) -> DistillTask:
+    transfer, teacher = tiny_set(), TinyTeacher()
+    cache = fill_cache(teacher, transfer, RECIPE, 0, views, folder / "cache")
+    return DistillTask(
+        net or tiny_net(),
+        transfer,
+        [cache if hints else EmbeddingCache(cache.embeddings, ())],
+        index=np.arange(transfer.n_images),
+        target_map=fit_target_map(join([np.asarray(cache.embeddings[0])], "concatenate"), 8),
+        how="concatenate",
+        recipe=RECIPE,
+        seed=0,
+        batch_size=16,
+        matrix=teacher.matrix,
+        size=SIZE,
+        consistent=views > 0,
+        hints=(Hint("second", 0),) if hints else (),
+    )
+
+
+def config(steps: int, **options: object) -> LoopConfig:
+    values = {"learning_rate": 5e-3, "threads": 1, "checkpoint_every": 7, "log_every": 5, **options}
+    return LoopConfig(steps=steps, **values)  # type: ignore[arg-type]
+
+
+def figures(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("hints", "views"), [(False, 1), (False, 0), (True, 1)])
+def test_distillation_learns(tmp_path: Path, hints: bool, views: int) -> None:
+    train(distill_task(tmp_path, hints=hints, views=views), config(80, ema=0.9), tmp_path / "run", identity="a")
+    rows = figures(tmp_path / "run")
+    assert rows[-1]["cosine"] > 0.8 > 0.6 > rows[0]["cosine"]
+    assert ("hint_second" in rows[0]) is hints
+    assert "hint_second" not in rows[-1], "hints have faded out by the end"
+
+
+def test_consistent_targets_are_the_teachers_answers_for_the_pixels_of_the_batch(tmp_path: Path) -> None:
+    task = distill_task(tmp_path, views=2)
+    batch = task.batch(9)
+    vectors, _ = TinyTeacher().run(batch.pixels.numpy())
+    expected = task.target_map(join([vectors.astype(np.float16)], "concatenate"))
+    np.testing.assert_allclose(batch.target.numpy(), expected, atol=2e-3)
+
+
+def test_a_batch_depends_on_its_step_alone(tmp_path: Path) -> None:
+    task = distill_task(tmp_path)
+    late = task.batch(11)
+    task.batch(3)
+    again = distill_task(tmp_path).batch(11)
+    assert torch.equal(late.pixels, again.pixels)
+    assert torch.equal(late.target, again.target)
+
+
+def test_triplet_training_separates_people(tmp_path: Path) -> None:
+    transfer = tiny_set()
+    net = tiny_net()
+    task = TripletTask(
+        net, transfer, transfer.labelled(2), people=6, photos=4, margin=0.5, recipe=RECIPE, seed=0,
+        matrix=TinyTeacher.matrix, size=SIZE,
+    )
+    train(task, config(60, optimizer="adamw"), tmp_path / "run", identity="t")
+    rows = figures(tmp_path / "run")
+    assert rows[-1]["triplets"] < 0.5 * rows[0]["triplets"]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_stopped_and_resumed_ends_in_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    options = {"optimizer": optimizer, "ema": 0.9}
+    whole = train(distill_task(tmp_path, hints=True), config(24, **options), tmp_path / "whole", identity="a")
+
+    class Stop(Exception):
+        pass
+
+    def stop(tick: object) -> None:
+        if tick.step == 15:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(distill_task(tmp_path, hints=True), config(24, **options), tmp_path / "cut", identity="a", on_tick=stop)
+    task = distill_task(tmp_path, hints=True, net=tiny_net(seed=99))
+    resumed = train(task, config(24, **options), tmp_path / "cut", identity="a", resume=True)
+    for (name, mine), theirs in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+    losses = [row["loss"] for row in figures(tmp_path / "whole") if "loss" in row]
+    assert losses == [row["loss"] for row in figures(tmp_path / "cut") if "loss" in row]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_training_loop import config, distill_task
+from facelet.train.loop import train
+folder = Path({folder!r})
+train(distill_task(folder), config(120), folder / "cut", identity="a", resume={resume},
+      on_tick=lambda tick: print(tick.step, flush=True))
+"""
+
+
+def test_sigkill_at_a_random_step_loses_nothing(tmp_path: Path) -> None:
+    whole = train(distill_task(tmp_path), config(120), tmp_path / "whole", identity="a")
+    program = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
+    first = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(**program, resume=False)], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    kill_at = 20 + int.from_bytes(os.urandom(1)) % 60
+    for line in first.stdout:
+        if int(line) >= kill_at:
+            break
+    time.sleep(int.from_bytes(os.urandom(1)) / 5000)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    first.stdout.close()
+    subprocess.run([sys.executable, "-c", KILLED.format(**program, resume=True)], check=True, capture_output=True)
+    final = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
+    assert final["step"] == 120
+    for name, value in whole.state_dict().items():
+        assert torch.equal(final["modules"][f"student.{name}"], value), name
+
+
+def test_resume_refuses_nothing_or_another_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        train(distill_task(tmp_path), config(5), tmp_path / "run", identity="a", resume=True)
+    train(distill_task(tmp_path), config(5), tmp_path / "run", identity="a")
+    with pytest.raises(CheckpointError, match="another run"):
+        train(distill_task(tmp_path), config(5), tmp_path / "run", identity="b", resume=True)
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        train(distill_task(tmp_path), config(5), tmp_path / "run", identity="a", resume=True)
+
+
+def test_hints_name_what_is_missing(tmp_path: Path) -> None:
+    task = distill_task(tmp_path)
+    with pytest.raises(InputError, match="no layer 'third'"):
+        DistillTask(
+            tiny_net(), task.transfer, task.caches, index=task.index, target_map=task.target_map, how=task.how,
+            recipe=RECIPE, seed=0, batch_size=4, matrix=task.matrix, size=SIZE, consistent=True,
+            hints=(Hint("third", 0),),
+        )
+
+
+def test_rate_rises_then_falls_to_zero() -> None:
+    schedule = config(100, warmup=0.1, learning_rate=1.0)
+    assert schedule.rate(0) == pytest.approx(0.1)
+    assert schedule.rate(9) == pytest.approx(1.0)
+    assert schedule.rate(55) == pytest.approx(0.5)  # half way down the cosine
+    assert schedule.rate(99) == pytest.approx(0.0, abs=1e-3)

@@ -1,0 +1,105 @@
+"""Transfer sets from shards and folders: content in, the same crops and labels out, bad sources refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facelet.data.transfer import open_transfer_set
+from facelet.errors import MissingFileError, TransferSetError
+
+CROP = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels[:, :, ::-1])[1].tobytes()
+
+
+def write_shard(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> None:
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as tar:
+        for key, parts in samples:
+            for suffix, content in parts.items():
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+def label(identity: str | None, source: str = "a") -> bytes:
+    return json.dumps({"identity": identity, "source": source}).encode()
+
+
+def test_shards_give_crops_and_labels_in_order(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    other = 255 - CROP
+    write_shard(shards / "t-0.tar", [("1", {"png": png(CROP), "json": label("ann")}), ("2", {"png": png(other)})])
+    write_shard(
+        shards / "t-1.tar.gz",
+        [("3", {"png": png(CROP), "json": label("ann")}), ("4", {"png": png(CROP), "json": label("ann", "b")})],
+    )
+    opened = open_transfer_set(shards, tmp_path / "cache")
+    np.testing.assert_array_equal(opened.crops, [CROP, other, CROP, CROP])
+    # one name in two sources is two people
+    assert opened.identity.tolist() == [0, -1, 0, 1]
+    assert opened.labelled(2).tolist() == [0, 2]
+    assert opened.sources == ("a", "t-0.tar", "b")
+
+
+def test_a_pack_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
+    shard = tmp_path / "t.tar"
+    write_shard(shard, [("1", {"png": png(CROP)})])
+    calls: list[tuple[int, int]] = []
+    first = open_transfer_set(shard, tmp_path / "cache", progress=lambda a, b: calls.append((a, b)))
+    again = open_transfer_set(shard, tmp_path / "cache", progress=lambda a, b: calls.append((a, b)))
+    assert calls == [(1, 1)]
+    assert first.key == again.key
+    write_shard(shard, [("1", {"png": png(255 - CROP)})])
+    assert open_transfer_set(shard, tmp_path / "cache").key != first.key
+
+
+def test_a_folder_of_people_reads_as_vggface2_is_laid_out(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for person, photo in (("n01", "a.jpg"), ("n01", "b.png"), ("n02", "c.png")):
+        (folder / person).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / person / photo), cv2.resize(CROP, (200, 200)))
+    opened = open_transfer_set(folder, tmp_path / "cache")
+    assert opened.crops.shape == (3, 128, 128, 3)
+    assert opened.identity.tolist() == [0, 0, 1]
+    aligned = open_transfer_set(folder, tmp_path / "cache", align=lambda path: CROP)
+    np.testing.assert_array_equal(aligned.crops[2], CROP)
+    assert aligned.key != opened.key
+
+
+def test_a_flat_folder_is_unlabelled(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    cv2.imwrite(str(tmp_path / "set" / "a.png"), CROP)
+    assert open_transfer_set(tmp_path / "set", tmp_path / "cache").identity.tolist() == [-1]
+
+
+def test_bad_sources_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no such transfer set"):
+        open_transfer_set(tmp_path / "none", tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TransferSetError, match="neither shards"):
+        open_transfer_set(tmp_path / "empty", tmp_path / "cache")
+    (tmp_path / "text.tar").write_text("no tar")
+    with pytest.raises(TransferSetError, match="not a readable tar"):
+        open_transfer_set(tmp_path / "text.tar", tmp_path / "cache")
+    write_shard(tmp_path / "image.tar", [("1", {"png": b"no png"})])
+    with pytest.raises(TransferSetError, match=r"image\.tar:1: not a readable image"):
+        open_transfer_set(tmp_path / "image.tar", tmp_path / "cache")
+    write_shard(tmp_path / "json.tar", [("1", {"png": png(CROP), "json": b"{"})])
+    with pytest.raises(TransferSetError, match=r"json\.tar:1: its \.json is not JSON"):
+        open_transfer_set(tmp_path / "json.tar", tmp_path / "cache")
+    write_shard(tmp_path / "cut.tar", [("1", {"png": png(CROP)})])
+    whole = (tmp_path / "cut.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[:20000])
+    with pytest.raises(TransferSetError):
+        open_transfer_set(tmp_path / "cut.tar", tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "transfer").glob("packing-*")), "a failed pack leaves nothing behind"

@@ -1,0 +1,94 @@
+"""Views are functions of (seed, image, view): invariants, and geometry against hand-computed places."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facelet.data.views import N_UNIFORMS, RECIPES, ViewRecipe, uniforms, view_inputs
+from facelet.faces.canvas import canvas_matrix
+from facelet.faces.templates import TEMPLATES
+
+CROPS = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
+MATRIX = canvas_matrix("arcface", 96, 96)
+STILL = ViewRecipe(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def draw(index: list[int], view: list[int], recipe: ViewRecipe = RECIPES["mixing"], seed: int = 3) -> np.ndarray:
+    return view_inputs(CROPS, np.array(index), np.array(view), recipe, seed, MATRIX, 96, 96)
+
+
+def test_a_view_does_not_depend_on_its_neighbours_or_their_order() -> None:
+    together = draw([0, 1, 2, 3], [1, 2, 0, 5])
+    for row, (index, view) in enumerate([(0, 1), (1, 2), (2, 0), (3, 5)]):
+        np.testing.assert_array_equal(together[row], draw([index], [view])[0])
+    np.testing.assert_array_equal(together[::-1], draw([3, 2, 1, 0], [5, 0, 2, 1]))
+
+
+def test_views_differ_by_image_view_and_seed() -> None:
+    first = draw([0], [1])
+    assert not np.array_equal(first, draw([0], [2]))
+    assert not np.array_equal(first, draw([0], [1], seed=4))
+    assert not np.array_equal(uniforms(3, np.array([0]), np.array([1])), uniforms(3, np.array([1]), np.array([0])))
+
+
+def test_views_are_the_same_in_another_process() -> None:
+    code = (
+        "import numpy as np;from facelet.data.views import uniforms;"
+        "print(uniforms(7, np.arange(3), np.array([0, 1, 9])).tobytes().hex())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert found == uniforms(7, np.arange(3), np.array([0, 1, 9])).tobytes().hex()
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**40), st.integers(0, 2**20))
+def test_uniforms_are_in_range(seed: int, index: int, view: int) -> None:
+    drawn = uniforms(seed, np.array([index]), np.array([view]))
+    assert drawn.shape == (1, N_UNIFORMS)
+    assert (drawn >= 0).all()
+    assert (drawn < 1).all()
+
+
+def test_uniforms_are_uniform_and_uncorrelated() -> None:
+    drawn = uniforms(0, np.arange(20000), np.full(20000, 1))
+    assert np.abs(drawn.mean(0) - 0.5).max() < 0.01  # 0.289 / sqrt(20000) = 0.002 is one standard error
+    assert np.abs(drawn.var(0) - 1 / 12).max() < 0.003
+    correlation = np.corrcoef(drawn.T) - np.eye(N_UNIFORMS)
+    assert np.abs(correlation).max() < 0.035
+
+
+def test_view_zero_is_the_clean_crop() -> None:
+    expected = cv2.warpAffine(CROPS[4], MATRIX, (96, 96), flags=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(draw([4], [0])[0], expected)
+
+
+def test_a_recipe_that_changes_nothing_gives_the_clean_crop() -> None:
+    # every range zero: views are the clean crop but for the border, which is replicated instead of black
+    moved = draw([1], [3], STILL)
+    clean = draw([1], [0], STILL)
+    assert np.abs(moved.astype(int) - clean).max() <= 1
+
+
+def test_flip_mirrors() -> None:
+    flipped = draw([1], [3], ViewRecipe(0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0, 0))
+    clean = draw([1], [0])
+    # the canvas's middle (63.5) is the input's middle (47.5), so the mirror image is the reversed row
+    assert np.abs(flipped[0, :, ::-1].astype(int) - clean[0]).max() <= 1
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if TEMPLATES[name].points])
+def test_canvas_points_land_on_every_template(template: str) -> None:
+    # the arcface points, 8 pixels into the canvas, must land where the template has them, scaled to its input
+    shape = TEMPLATES[template]
+    x0, y0, x1, y1 = shape.box
+    matrix = canvas_matrix(template, 64, 64)
+    landed = (TEMPLATES["arcface"].points["five"] + 8) @ matrix[:, :2].T + matrix[:, 2]
+    expected = (shape.points["five"] - [x0, y0] + 0.5) * [64 / (x1 - x0), 64 / (y1 - y0)] - 0.5
+    tolerance = 1e-9 if shape.points["five"] is TEMPLATES["arcface"].points["five"] else 2.0
+    assert np.abs(landed - expected).max() < tolerance
