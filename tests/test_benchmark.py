@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from drawn_faces import draw_face
-from facelet.benchmark import calibrate, evaluate
+from facelet.benchmark import _impostor_distances, calibrate, evaluate
 from facelet.data.lfw import load_lfw
+from facelet.data.pairs import Pairs
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, ProtocolError, UnknownNameError
 from facelet.evaluate.report import verify_pairs
@@ -148,6 +149,23 @@ def test_calibration_counts_impostors_by_hand(
         "1e-3": float(report.distances[~report.same].min())
     }
     assert result.n_impostors == 20
+
+
+def test_impostors_are_all_couples_of_different_names() -> None:
+    """Oracle: a double loop, over more images than one block holds."""
+    random = np.random.default_rng(0)
+    images = tuple(f"name{random.integers(0, 40)}/{n}.jpg" for n in range(300))
+    vectors = random.standard_normal((300, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    none = np.zeros(0, dtype=np.int64)
+    pairs = Pairs(images, none, none, none.astype(np.bool_), none)
+    expected = [
+        float(np.square(vectors[a] - vectors[b]).sum())
+        for a in range(300)
+        for b in range(a + 1, 300)
+        if images[a].split("/")[0] != images[b].split("/")[0]
+    ]
+    np.testing.assert_allclose(_impostor_distances(vectors, pairs), expected, atol=1e-5)
 
 
 def test_the_command_prints_what_it_writes(

@@ -21,9 +21,7 @@ def test_teacher_is_asked_once_and_answers_for_the_very_view(tmp_path: Path) -> 
     fill_cache(teacher, transfer, recipe, 5, 2, tmp_path)
     assert teacher.seen == 3 * transfer.n_images
     for view in (0, 1, 2):
-        pixels = view_inputs(
-            transfer.crops, np.array([17]), np.array([view]), recipe, 5, teacher.matrix, SIZE, SIZE
-        )
+        pixels = view_inputs(transfer.crops, np.array([17]), np.array([view]), recipe, 5, teacher.matrix, SIZE, SIZE)
         vectors, (tap,) = TinyTeacher().run(pixels)
         np.testing.assert_allclose(cache.embeddings[view][17], vectors[0], atol=1e-3)  # float16
         stored = cache.taps[0].values[view][17] * cache.taps[0].scale

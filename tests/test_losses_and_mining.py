@@ -31,7 +31,8 @@ def test_semi_hard_takes_the_nearest_negative_beyond_the_positive() -> None:
     embeddings = on_circle(0, 60, 30, 63, 170)
     identity = torch.tensor([0, 0, 1, 2, 3])
     found = semi_hard(embeddings, identity, margin=0.2)
-    chosen = {(a, p): n for a, p, n in zip(*(t.tolist() for t in (found.anchor, found.positive, found.negative)), strict=True)}
+    rows = torch.stack([found.anchor, found.positive, found.negative], dim=1).tolist()
+    chosen = {(anchor, positive): negative for anchor, positive, negative in rows}
     assert chosen[(0, 1)] == 3
     # from 60 deg the positive is at d = 1 again; 30 and 63 deg are nearer, 170 deg (d = 2.68) is beyond the margin
     assert (1, 0) not in chosen

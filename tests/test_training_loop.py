@@ -85,8 +85,16 @@ def test_triplet_training_separates_people(tmp_path: Path) -> None:
     transfer = tiny_set()
     net = tiny_net()
     task = TripletTask(
-        net, transfer, transfer.labelled(2), people=6, photos=4, margin=0.5, recipe=RECIPE, seed=0,
-        matrix=TinyTeacher.matrix, size=SIZE,
+        net,
+        transfer,
+        transfer.labelled(2),
+        people=6,
+        photos=4,
+        margin=0.5,
+        recipe=RECIPE,
+        seed=0,
+        matrix=TinyTeacher.matrix,
+        size=SIZE,
     )
     train(task, config(60, optimizer="adamw"), tmp_path / "run", identity="t")
     rows = figures(tmp_path / "run")
@@ -98,14 +106,14 @@ def test_stopped_and_resumed_ends_in_the_same_weights(tmp_path: Path, optimizer:
     options = {"optimizer": optimizer, "ema": 0.9}
     whole = train(distill_task(tmp_path, hints=True), config(24, **options), tmp_path / "whole", identity="a")
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(tick: object) -> None:
         if tick.step == 15:  # type: ignore[attr-defined]
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train(distill_task(tmp_path, hints=True), config(24, **options), tmp_path / "cut", identity="a", on_tick=stop)
     task = distill_task(tmp_path, hints=True, net=tiny_net(seed=99))
     resumed = train(task, config(24, **options), tmp_path / "cut", identity="a", resume=True)
@@ -164,8 +172,18 @@ def test_hints_name_what_is_missing(tmp_path: Path) -> None:
     task = distill_task(tmp_path)
     with pytest.raises(InputError, match="no layer 'third'"):
         DistillTask(
-            tiny_net(), task.transfer, task.caches, index=task.index, target_map=task.target_map, how=task.how,
-            recipe=RECIPE, seed=0, batch_size=4, matrix=task.matrix, size=SIZE, consistent=True,
+            tiny_net(),
+            task.transfer,
+            task.caches,
+            index=task.index,
+            target_map=task.target_map,
+            how=task.how,
+            recipe=RECIPE,
+            seed=0,
+            batch_size=4,
+            matrix=task.matrix,
+            size=SIZE,
+            consistent=True,
             hints=(Hint("third", 0),),
         )
 

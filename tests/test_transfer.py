@@ -103,3 +103,16 @@ def test_bad_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TransferSetError):
         open_transfer_set(tmp_path / "cut.tar", tmp_path / "cache")
     assert not list((tmp_path / "cache" / "transfer").glob("packing-*")), "a failed pack leaves nothing behind"
+
+
+def test_photos_without_a_face_are_left_out_and_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    opened = open_transfer_set(folder, tmp_path / "cache", align=lambda path: None if path.stem == "2" else CROP)
+    assert opened.n_images == 2
+    assert opened.identity.tolist() == [0, 1]
+    assert opened.n_skipped == 1
+    with pytest.raises(TransferSetError, match="none of its 3 photos"):
+        open_transfer_set(folder, tmp_path / "other", align=lambda path: None)

@@ -164,10 +164,12 @@ def calibrate(
 def _impostor_distances(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
     """Returns the squared distances of all pairs of images whose names differ, `(n,)` float32."""
     _, person = np.unique([key.split("/")[0] for key in pairs.images], return_inverse=True)
+    number = np.arange(len(person))
     parts = []
-    for index in range(len(embeddings) - 1):
-        others = person[index + 1 :] != person[index]
-        parts.append(2 - 2 * (embeddings[index + 1 :][others] @ embeddings[index]))
+    for start in range(0, len(person), EMBED_CHUNK):
+        block = slice(start, start + EMBED_CHUNK)
+        different = (person[block, None] != person) & (number[block, None] < number)
+        parts.append((2 - 2 * (embeddings[block] @ embeddings.T))[different])
     return np.asarray(np.clip(np.concatenate(parts), 0.0, 4.0), dtype=np.float32)
 
 

@@ -15,9 +15,11 @@ from facelet.cli.options import (
     open_detector,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption, percent
+from facelet.errors import InputError
 
 if TYPE_CHECKING:
     from facelet.evaluate.report import VerificationReport
+    from facelet.model import Model
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.")]
 DataOption = Annotated[
@@ -41,6 +43,9 @@ def evaluate(
         Path | None,
         typer.Option("--out", help="Folder of report and plots  [default: runs/evaluate/MODEL-BENCHMARK-...]"),
     ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the accuracy into the model's card, for facelet models.")
+    ] = False,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -65,6 +70,8 @@ def evaluate(
         align=not no_align,
         progress=show.progress,
     )
+    if record:
+        _record(embedder.model, report)
     files = write_report(report, out or Path("runs") / "evaluate" / _run_name(report))
     show.value(report.to_dict())
     _print_table(show, report)
@@ -110,6 +117,26 @@ def calibrate(
         [(key, f"{value:.4f}") for key, value in result.thresholds.items()],
     )
     show.note(f"written into the card of {path}")
+
+
+def _record(model: Model, report: VerificationReport) -> None:
+    """Writes the accuracy into the card under a name that tells benchmark, view and detector.
+
+    Raises:
+        InputError: a figure with flip averaging or without alignment, which the card does not hold.
+    """
+    import dataclasses
+
+    from facelet.model_files import save_card
+
+    setting = report.setting
+    if setting["flip"] or not setting["aligned"]:
+        raise InputError("--record: a card holds aligned figures without flip averaging; leave those options out")
+    parts = [setting["benchmark"]]
+    if setting["view"] is not None:
+        parts += [f"view{setting['view']}", setting["detector"]]
+    metrics = {**model.card.metrics, "_".join(parts): round(report.accuracy, 6)}
+    save_card(model.path, dataclasses.replace(model.card, metrics=metrics))
 
 
 def _run_name(report: VerificationReport) -> str:

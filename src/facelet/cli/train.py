@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import MissingExtraError
+from facelet.errors import FaceNotFoundError, ImageError, MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,8 @@ WeightDecayOption = Annotated[float, typer.Option("--weight-decay", help="Decoup
 EmaOption = Annotated[float, typer.Option("--ema", help="Decay per step of averaged weights; 0 keeps none.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, or bf16 where the CPU is faster with it.")]
 WarmStartOption = Annotated[
-    Path | None, typer.Option("--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or the checkpoint.pt of another run.")
+    Path | None,
+    typer.Option("--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or the checkpoint.pt of another run."),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads.")]
 CheckpointOption = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
@@ -202,7 +204,8 @@ def _training_extra() -> Iterator[None]:
 
 
 def _command() -> str:
-    return " ".join(["facelet", *sys.argv[1:]])
+    """The command line for the card: absolute paths, which name this machine, are cut to their last part."""
+    return shlex.join(["facelet", *(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])])
 
 
 def _open_data(
@@ -216,22 +219,25 @@ def _open_data(
         return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
     from facelet.assets import cache_dir
     from facelet.data.transfer import open_transfer_set
-    from facelet.faces.canvas import canvas_crop
-    from facelet.faces.images import read_image
+    from facelet.data.views import CANVAS
     from facelet.photo import face_crops
 
     finder = None if aligned else open_detector(detector, detector_model)
 
-    def align_photo(path: Path) -> NDArray[np.uint8]:
-        return canvas_crop(read_image(path), face_crops(path, "canvas", 128, 128, finder)[0].face)
+    def align_photo(path: Path) -> NDArray[np.uint8] | None:
+        try:
+            return face_crops(path, "canvas", CANVAS, CANVAS, finder)[0].crop
+        except (FaceNotFoundError, ImageError):
+            return None
 
     with show.progress("reading crops") as advance:
-        return open_transfer_set(data, cache_dir(), align=None if aligned else align_photo, progress=advance)
+        transfer = open_transfer_set(data, cache_dir(), align=None if aligned else align_photo, progress=advance)
+    if transfer.n_skipped:
+        show.note(f"{data}: {transfer.n_skipped} photos left out (no face found, or not readable)")
+    return transfer
 
 
-def _view1(
-    lfw: Path | None, student: str, detector: str, detector_model: Path | None, show: Output
-) -> Watcher | None:
+def _view1(lfw: Path | None, student: str, detector: str, detector_model: Path | None, show: Output) -> Watcher | None:
     """A watcher of the View-1 accuracy on `--lfw`, or None without it."""
     if lfw is None:
         return None

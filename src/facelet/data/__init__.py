@@ -1,0 +1,1 @@
+"""Protocols, transfer sets, views, the embedding cache and synthetic faces."""

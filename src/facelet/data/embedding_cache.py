@@ -131,7 +131,7 @@ def _rows(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic
     """Opens an array file for writing some rows, creating it on the first call."""
     if path.exists():
         return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)  # type: ignore[no-untyped-call,no-any-return]
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _fill_block(

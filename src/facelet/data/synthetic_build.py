@@ -33,6 +33,8 @@ HELD_OUT_EVERY = 10
 N_COMPONENTS = 250
 N_SHAPES = 30
 N_ROUNDS = 3
+KEPT = 0.9
+"""Fraction of the whole photos that stays after the first round of registration."""
 MIN_PHOTOS = 4
 """Photos of a person that the covariances need."""
 
@@ -71,7 +73,10 @@ def pixel_weights() -> Float:
 
 
 def held_out(transfer: TransferSet) -> NDArray[np.bool_]:
-    """Which crops the model never learns from, `(n_images,)`: every tenth person, every tenth unlabelled crop."""
+    """Which crops the model never learns from, `(n_images,)`: every tenth person, every tenth unlabelled crop.
+
+    Goes by the numbers that the set gives its people and crops: it holds for the whole set, not for a part of it.
+    """
     unlabelled = transfer.identity < 0
     number = np.where(unlabelled, np.arange(transfer.n_images), transfer.identity)
     return np.asarray(number % HELD_OUT_EVERY == 0)
@@ -273,7 +278,7 @@ def _register(
             if progress is not None:
                 progress(f"registration {number + 1} of {N_ROUNDS}", min(start + 500, len(rows)), len(rows))
         if number == 0:
-            kept = np.flatnonzero(misfit <= np.quantile(misfit, 0.9))
+            kept = np.flatnonzero(misfit <= np.quantile(misfit, KEPT))
             rows, fields = rows[kept], fields[kept]
         flat = fields.reshape(len(rows), -1)
         smooth = components(flat, _N_GUIDE, seed)

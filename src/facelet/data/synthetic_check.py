@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.data.synthetic import SHAPE_GRID, FaceModel, canvas_grid
-from facelet.data.synthetic_build import bent_texture, held_out, inverse_field, pixel_weights, refine_field, whole_photo
+from facelet.data.synthetic_build import (
+    KEPT,
+    bent_texture,
+    held_out,
+    inverse_field,
+    pixel_weights,
+    refine_field,
+    whole_photo,
+)
 from facelet.data.transfer import TransferSet
 from facelet.errors import TransferSetError
 
@@ -152,19 +160,24 @@ def check_privacy(
         progress: called with (step, done, total).
 
     Raises:
-        TransferSetError: too few labelled or held-out photos.
+        TransferSetError: too few labelled or held-out photos, or a set that the model was not learned from.
     """
     random = np.random.default_rng(seed)
     unseen = held_out(transfer)
     whole = whole_photo(transfer.crops)
     members = np.flatnonzero(whole & ~unseen)
     strangers = np.flatnonzero(whole & unseen)
-    if limit is not None and limit < len(members):
-        members = np.sort(random.choice(members, limit, replace=False))
     if len(strangers) < 50 or len(members) < 500:
         raise TransferSetError(
             f"privacy check: {len(members)} training and {len(strangers)} unseen photos; too few to compare"
         )
+    if abs(model.n_images - KEPT * len(members)) > 2:
+        raise TransferSetError(
+            f"privacy check: the face model was learned from {model.n_images} photos, this transfer set gives "
+            f"{round(KEPT * len(members))}; give the very set that it was built from"
+        )
+    if limit is not None and limit < len(members):
+        members = np.sort(random.choice(members, limit, replace=False))
     strangers = np.sort(random.choice(strangers, min(n_samples, len(strangers)), replace=False))
     photos = [(model.sample_identity(seed, index), 0) for index in range(n_samples)]
     samples, _ = model.render_many(photos, clean=True)

@@ -26,7 +26,9 @@ from facelet.errors import MissingFileError, TransferSetError
 IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
-Align = Callable[[Path], NDArray[np.uint8]]
+Align = Callable[[Path], NDArray[np.uint8] | None]
+"""Makes the 128x128 canvas crop of a photo; None where the photo has no usable face and is left out."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -40,6 +42,7 @@ class TransferSet:
         source: where each crop came from, `(n,)` int64 index into `sources`.
         sources: names of the sources.
         key: hash of the content.
+        n_skipped: photos of the source that gave no crop.
     """
 
     crops: NDArray[np.uint8]
@@ -47,6 +50,7 @@ class TransferSet:
     source: NDArray[np.int64]
     sources: tuple[str, ...]
     key: str
+    n_skipped: int = 0
 
     @property
     def n_images(self) -> int:
@@ -79,8 +83,8 @@ def open_transfer_set(
     Args:
         source: a shard, a folder of shards, or a folder of images.
         cache: folder of the packs.
-        align: makes the 128x128 canvas crop of a photo in an image folder; None takes each image as an
-            aligned crop already and resizes it to the canvas.
+        align: crops the photos of an image folder; None takes each image as an aligned crop already and
+            resizes it to the canvas.
         progress: called with (done, total).
 
     Raises:
@@ -174,7 +178,7 @@ def _folder_items(source: Path, files: list[Path]) -> Iterator[_Item]:
         yield _Item(str(path), parts[-2] if len(parts) > 1 else None, source.name, path=path)
 
 
-def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8]:
+def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
     if item.path is not None and align is not None:
         return align(item.path)
     encoded = item.encoded if item.encoded is not None else item.path.read_bytes() if item.path else b""
@@ -187,9 +191,7 @@ def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8]:
     return np.asarray(image[:, :, ::-1], np.uint8)
 
 
-def _write_pack(
-    pack: Path, items: Iterable[_Item], total: int, align: Align | None, progress: Progress | None
-) -> None:
+def _write_pack(pack: Path, items: Iterable[_Item], total: int, align: Align | None, progress: Progress | None) -> None:
     pack.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=pack.parent, prefix="packing-"))
     try:
@@ -200,16 +202,23 @@ def _write_pack(
         sources: dict[str, int] = {}
         identity = np.full(total, -1, np.int64)
         source = np.zeros(total, np.int64)
-        for row, item in enumerate(items):
-            crops[row] = _decode(item, align)
-            if item.identity is not None:
-                identity[row] = identities.setdefault(item.identity, len(identities))
-            source[row] = sources.setdefault(item.source, len(sources))
+        row = 0
+        for done, item in enumerate(items, start=1):
+            crop = _decode(item, align)
+            if crop is not None:
+                crops[row] = crop
+                if item.identity is not None:
+                    identity[row] = identities.setdefault(item.identity, len(identities))
+                source[row] = sources.setdefault(item.source, len(sources))
+                row += 1
             if progress is not None:
-                progress(row + 1, total)
+                progress(done, total)
+        if row == 0:
+            raise TransferSetError(f"transfer set: none of its {total} photos shows a face that can be used")
         crops.flush()
-        np.savez(scratch / "labels.npz", identity=identity, source=source)
-        (scratch / "meta.json").write_text(json.dumps({"sources": list(sources), "identities": list(identities)}))
+        np.savez(scratch / "labels.npz", identity=identity[:row], source=source[:row])
+        meta = {"sources": list(sources), "identities": list(identities), "n_skipped": total - row}
+        (scratch / "meta.json").write_text(json.dumps(meta))
         if pack.exists():
             shutil.rmtree(pack)
         scratch.rename(pack)
@@ -223,9 +232,10 @@ def _read_pack(pack: Path, key: str) -> TransferSet:
     meta = json.loads((pack / "meta.json").read_text())
     labels = np.load(pack / "labels.npz")
     return TransferSet(
-        crops=np.load(pack / "crops.npy", mmap_mode="r"),
+        crops=np.load(pack / "crops.npy", mmap_mode="r")[: len(labels["identity"])],
         identity=labels["identity"],
         source=labels["source"],
         sources=tuple(meta["sources"]),
         key=key,
+        n_skipped=meta.get("n_skipped", 0),
     )

@@ -150,8 +150,8 @@ def view_inputs(
             crop = cv2.GaussianBlur(crop, (0, 0), sigma)
         cos, sin = np.cos(angle[row]) * zoom[row], np.sin(angle[row]) * zoom[row]
         turn = np.array([[cos * flip[row], -sin, 0], [sin * flip[row], cos, 0], [0, 0, 1]])
-        turn[:2, 2] = (
-            np.array([centre + shift_x[row], centre + shift_y[row]]) - turn[:2, :2] @ np.array([centre, centre])
+        turn[:2, 2] = np.array([centre + shift_x[row], centre + shift_y[row]]) - turn[:2, :2] @ np.array(
+            [centre, centre]
         )
         warped = cv2.warpAffine(
             crop, (base @ turn)[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.data.views import BORDER, CANVAS
-from facelet.faces.align import align, fit_box, similarity
-from facelet.faces.detect import Face
+from facelet.data.views import BORDER
+from facelet.faces.align import fit_box, similarity
 from facelet.faces.templates import TEMPLATES, load_template
 
 _STORED = TEMPLATES["arcface"]
@@ -34,8 +33,3 @@ def canvas_matrix(template_name: str, height: int, width: int) -> NDArray[np.flo
     points = template.points or _STORED.points
     matrix = similarity(_STORED.points["five"] + BORDER, points["five"])
     return fit_box(matrix, template.box, height, width)
-
-
-def canvas_crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """A photo's face on the canvas: `(128, 128, 3)` uint8 RGB, the form in which transfer sets are stored."""
-    return align(image, face, "canvas", CANVAS, CANVAS)

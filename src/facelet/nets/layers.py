@@ -78,7 +78,7 @@ class ReLU6(nn.Module):
         """Clips any shape."""
         if torch.onnx.is_in_onnx_export() or not torch.is_grad_enabled():
             return x.clamp(0.0, 6.0)
-        clipped: Tensor = _Clip6.apply(x)
+        clipped: Tensor = _Clip6.apply(x)  # type: ignore[no-untyped-call]
         return clipped
 
 
@@ -90,7 +90,7 @@ class _Clip6(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         above_zero = torch.ops.aten.threshold_backward(gradient, y, 0.0)
         below_six: Tensor = torch.ops.aten.threshold_backward(above_zero, 6.0 - y, 0.0)
@@ -116,7 +116,8 @@ class L2Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises `(n, features)`; the length is kept at least 1e-12."""
-        return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+        length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return x / length.clamp_min(1e-12)
 
 
 def conv_bn(

@@ -129,9 +129,7 @@ class NN4Small2(nn.Module):
         self.conv3 = conv_bn(64, 192, 3, bias=True, activation=_relu)
         self.norm2 = norm()
         self.max_pool = nn.MaxPool2d(3, 2, padding=1)
-        self.blocks = nn.ModuleDict(
-            {name: Inception(spec, power_pool=power_pool) for name, spec in BLOCKS.items()}
-        )
+        self.blocks = nn.ModuleDict({name: Inception(spec, power_pool=power_pool) for name, spec in BLOCKS.items()})
         self.avg_pool = nn.AvgPool2d(3)
         self.flatten = Flatten()
         self.dense = nn.Linear(BLOCKS["5b"].out_channels, self.embedding_size)

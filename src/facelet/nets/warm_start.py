@@ -19,26 +19,33 @@ from facelet.nets.nn4_small2 import BLOCKS, NN4Small2
 
 def _unit_names(net: NN4Small2) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d, str, str]]:
     """Module path of each convolution with its batch norm, and their names in the file."""
-    named: dict[str, tuple[nn.Sequential, str, str]] = {
-        "conv1": (net.conv1, "conv1", "bn1"),
-        "conv2": (net.conv2, "conv2", "bn2"),
-        "conv3": (net.conv3, "conv3", "bn3"),
+    paths: dict[str, tuple[str, str, str]] = {
+        "conv1": ("conv1", "conv1", "bn1"),
+        "conv2": ("conv2", "conv2", "bn2"),
+        "conv3": ("conv3", "conv3", "bn3"),
     }
     for name, spec in BLOCKS.items():
-        block, path = net.blocks[name], f"inception_{name}"
-        for tower, shape in zip(block.towers, spec.towers, strict=True):
+        block, file = f"blocks.{name}", f"inception_{name}"
+        for tower, shape in enumerate(spec.towers):
             side = f"{shape.kernel_size}x{shape.kernel_size}"
             for part in (0, 1):
-                named[f"{name}.{side}.{part + 1}"] = (
-                    tower[part],
-                    f"{path}_{side}_conv{part + 1}",
-                    f"{path}_{side}_bn{part + 1}",
+                paths[f"{name}.{side}.{part + 1}"] = (
+                    f"{block}.towers.{tower}.{part}",
+                    f"{file}_{side}_conv{part + 1}",
+                    f"{file}_{side}_bn{part + 1}",
                 )
         if spec.pool_out is not None:
-            named[f"{name}.pool"] = (block.pool_conv, f"{path}_pool_conv", f"{path}_pool_bn")
+            paths[f"{name}.pool"] = (f"{block}.pool_conv", f"{file}_pool_conv", f"{file}_pool_bn")
         if spec.direct_out is not None:
-            named[f"{name}.1x1"] = (block.direct, f"{path}_1x1_conv", f"{path}_1x1_bn")
-    return {key: (unit[0], unit[1], conv, norm) for key, (unit, conv, norm) in named.items()}
+            paths[f"{name}.1x1"] = (f"{block}.direct", f"{file}_1x1_conv", f"{file}_1x1_bn")
+    return {key: (*_conv_and_norm(net, path), conv, norm) for key, (path, conv, norm) in paths.items()}
+
+
+def _conv_and_norm(net: nn.Module, path: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    conv, norm = net.get_submodule(f"{path}.0"), net.get_submodule(f"{path}.1")
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+        raise ModelError(f"nn4_small2: {path} is no convolution with a batch norm")
+    return conv, norm
 
 
 def warm_start(net: NN4Small2, path: Path) -> list[str]:
@@ -61,8 +68,9 @@ def warm_start(net: NN4Small2, path: Path) -> list[str]:
     except (ValueError, OSError) as error:
         raise ModelError(f"{path}: not an .npz of tensors ({error})") from error
     fresh: list[str] = []
+    units = _unit_names(net)
     with torch.no_grad():
-        for key, (conv, norm, conv_name, norm_name) in _unit_names(net).items():
+        for key, (conv, norm, conv_name, norm_name) in units.items():
             targets: dict[str, Tensor] = {
                 f"{conv_name}_w": conv.weight,
                 f"{conv_name}_b": _present(conv.bias),
@@ -77,8 +85,9 @@ def warm_start(net: NN4Small2, path: Path) -> list[str]:
             else:
                 fresh.append(key)
         if "conv1" not in fresh:
-            _present(net.conv1[0].bias).add_(net.conv1[0].weight.sum(dim=(1, 2, 3)) / 2)
-            net.conv1[0].weight.div_(2)
+            first = units["conv1"][0]
+            _present(first.bias).add_(first.weight.sum(dim=(1, 2, 3)) / 2)
+            first.weight.div_(2)
         if "dense_w" in tensors and "dense_b" in tensors:
             _copy(tensors["dense_w"], net.dense.weight, "dense_w", path)
             _copy(tensors["dense_b"], net.dense.bias, "dense_b", path)

@@ -1,0 +1,1 @@
+"""Distillation and triplet training: what turns a transfer set into a model file."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +53,8 @@ class Hint:
     layer: str
     tap: int
 
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 HINTS: dict[str, tuple[str, ...]] = {
     "nn4_small2": ("blocks.3b", "blocks.4a"),
@@ -217,9 +220,7 @@ def normalize_pixels(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
 
 
-def _gather(
-    views: tuple[NDArray[np.generic], ...], index: NDArray[np.int64], view: NDArray[np.int64]
-) -> NDArray[np.generic]:
+def _gather(views: tuple[NDArray[Kind], ...], index: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[Kind]:
     """Row `index[i]` of view `view[i]`, for every i."""
     out = np.empty((len(index), *views[0].shape[1:]), views[0].dtype)
     for v in np.unique(view):

@@ -127,7 +127,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    task.modules.to(memory_format=torch.channels_last)
+    task.modules.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
     averaged = Average(task.student, config.ema) if config.ema else None
     start = restore(folder, identity, task.modules, optimizer, averaged) if resume else 0
@@ -243,7 +243,7 @@ class _History:
         except ImportError:
             self.board = None
         else:
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)  # type: ignore[no-untyped-call]
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
 
     def write(self, step: int, figures: dict[str, float], measured: dict[str, float]) -> None:
         row = {**figures, **measured}
@@ -251,9 +251,9 @@ class _History:
         self.file.flush()
         if self.board is not None:
             for name, value in row.items():
-                self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self.file.close()
         if self.board is not None:
-            self.board.close()  # type: ignore[no-untyped-call]
+            self.board.close()

@@ -19,7 +19,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for _ in range(steps):
@@ -92,7 +92,7 @@ class MuonAdamW(torch.optim.Optimizer):
         state["step"] += 1
         low, high = self.ADAM_BETAS
         state["mean"].lerp_(gradient, 1 - low)
-        state["square"].mul_(high).addcmul_(gradient, gradient, value=1 - high)  # type: ignore[arg-type]
+        state["square"].mul_(high).addcmul_(gradient, gradient, value=1 - high)
         correction = (1 - high ** state["step"]) ** 0.5 / (1 - low ** state["step"])
         denominator = state["square"].sqrt().add_(self.ADAM_EPS)
         parameter.addcdiv_(state["mean"], denominator, value=-group["lr"] * correction)

@@ -343,9 +343,7 @@ def _cached(
     return fill_cache(teacher, transfer, recipe, options.seed, options.views, cache_dir(), tell)
 
 
-def _held_cosine(
-    transfer: TransferSet, held: NDArray[np.int64], target: NDArray[np.float32], size: int
-) -> Watcher:
+def _held_cosine(transfer: TransferSet, held: NDArray[np.int64], target: NDArray[np.float32], size: int) -> Watcher:
     """Measures the mean cosine between student and teacher on crops that were never trained on."""
     held, target = held[:1024], target[:1024]
     pixels = view_inputs(

@@ -69,7 +69,9 @@ def fit_target_map(joined: NDArray[np.float32], size: int, *, center: bool = Fal
     """
     width = joined.shape[1]
     if size > width:
-        raise InputError(f"student: its {size} dimensions exceed the teachers' {width}; add a teacher or use a smaller net")
+        raise InputError(
+            f"student: its {size} dimensions exceed the teachers' {width}; add a teacher or use a smaller net"
+        )
     mean = joined.mean(0) if center else np.zeros(width, np.float32)
     if size == width:
         return TargetMap(mean.astype(np.float32), np.eye(width, dtype=np.float32))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.backends import network_input
 from facelet.data.views import Matrix
 from facelet.embedder import Embedder
 from facelet.errors import MissingExtraError, ModelError
@@ -72,14 +73,17 @@ class OpenVinoTeacher:
         self._request = core.compile_model(
             network,
             "CPU",
-            {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False},
+            {
+                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,
+            },
         ).create_infer_request()
 
     def run(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Unit embeddings and taps of `(n, height, width, 3)` uint8 RGB."""
-        pixels = crops if self.card.color == "rgb" else crops[..., ::-1]
-        x = (pixels.astype(np.float32) - np.float32(self.card.mean)) * np.float32(self.card.scale)
-        self._request.infer([np.ascontiguousarray(x.transpose(0, 3, 1, 2))])
+        self._request.infer([network_input(crops, self.card)])
         outputs = [np.array(tensor.data, np.float32) for tensor in self._request.output_tensors]
         vectors = outputs[0].reshape(len(crops), -1)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)

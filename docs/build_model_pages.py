@@ -1,0 +1,144 @@
+# ruff: noqa: E501 - the sentences of the pages are kept whole
+"""Rebuilds docs/models/*.md and the README's results table from the shipped cards and docs/results/*.json.
+
+    python docs/build_model_pages.py
+
+Every figure comes from a file that a command wrote: the card inside each model, and the `report.json` of
+`facelet evaluate MODEL --benchmark lfw --detector DETECTOR --record`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from facelet.atomic import write_text_atomic
+from facelet.model import Model
+from facelet.model_files import SHIPPED_MODELS, load_model
+
+DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+DETECTORS = {"dlib": "dlib (default)", "yunet": "YuNet"}
+
+WHAT = {
+    "nn4_small2": "OpenFace's nn4.small2 Inception network, started from the part of OpenFace's released tensors that is "
+    "to be had, trained with the triplet loss, then distilled from two stronger teachers.",
+    "mobilenet_v2_050": "Keras-style MobileNetV2 of width 0.5 with a 128-d embedding: the original work's larger student.",
+    "mobilenet_v2_035": "Keras-style MobileNetV2 of width 0.35 with a 128-d embedding: the original work's smaller student.",
+    "facelet_s": "This project's own student under 0.87 M parameters and 60 M MACs: the default model.",
+    "facelet_xs": "This project's own student under 0.50 M parameters and 40 M MACs.",
+}
+
+
+def reports() -> dict[tuple[str, str], dict[str, Any]]:
+    """The recorded View-2 reports by model and detector."""
+    found = {}
+    for path in sorted((DOCS / "results").glob("*.json")):
+        report = json.loads(path.read_text())
+        found[report["model"], report["detector"]] = report
+    return found
+
+
+def percent(value: float) -> str:
+    """A fraction in per cent with two decimals."""
+    return f"{100 * value:.2f}"
+
+
+def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """One model's card for people."""
+    card = model.card
+    rows = [
+        ("parameters (with batch-norm statistics)", f"{card.parameters:,}"),
+        ("multiply-accumulates", f"{card.macs:,}"),
+        ("file", f"{model.path.stat().st_size:,} bytes"),
+        ("sha256", f"`{model.sha256}`"),
+        ("input", f"{card.height}x{card.width} RGB, `(pixel - 127.5) / 127.5`, template `{card.template}`"),
+        ("output", f"{card.embedding_size} numbers, unit length; compare by squared Euclidean distance"),
+        *((f"threshold at FAR {far}", f"{value:.4f}") for far, value in sorted(card.thresholds.items())),
+    ]
+    lines = [f"# {card.name}", "", WHAT[card.name], "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "## Measured", "", "LFW View 2, ten folds, no flip averaging:", ""]
+    lines += [
+        "| detector | accuracy % | AUC | EER % | TAR % at FAR 1e-2 | TAR % at FAR 1e-3 | faces not found |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for detector, title in DETECTORS.items():
+        report = measured[card.name, detector]
+        tar = report["tar"]
+        lines.append(
+            f"| {title} | {percent(report['accuracy'])} ± {percent(report['accuracy_std'])} | {report['auc']:.5f} | "
+            f"{percent(report['eer'])} | {percent(tar['1e-2'])} | {percent(tar['1e-3'])} | {report['n_faces_not_found']} |"
+        )
+    lines += [
+        "",
+        f"    facelet evaluate {card.name} --benchmark lfw --data DIR --detector dlib",
+        "",
+        "The thresholds come from View 1 with the default detector (`facelet calibrate`); with another detector",
+        "calibrate again.",
+        "",
+        "## How it was made",
+        "",
+        f"- Teacher: {card.teacher or 'none'}.",
+        f"- Transfer set: 52,186 aligned crops from public collections ({card.data}). Images whose embedding came near",
+        "  any LFW image (cosine above 0.55 by face-reidentification-retail-0095) had been removed from it; some people",
+        "  of LFW may remain below that line, which would flatter the figures above.",
+        "- Augmentation, schedule and optimizer: [distillation](../distillation.md). Two CPU cores, no accelerator.",
+        "",
+        f"      {card.recipe}",
+        "",
+        "## Licence",
+        "",
+        f"{card.licence}. The training images are offered for research only by their collectors; whether weights learned",
+        "from them may serve your purpose is yours to check. The teachers' weights are Apache-2.0; none of their numbers"
+        if card.name != "nn4_small2"
+        else "from them may serve your purpose is yours to check. The starting tensors (OpenFace) and the teachers are",
+        "are in this file." if card.name != "nn4_small2" else "Apache-2.0.",
+        "",
+        "## Limits",
+        "",
+        "- Trained on small, mostly frontal, mostly adult faces; accuracy by age, sex or skin colour has not been measured.",
+        "- Made for 1:1 verification of cooperative photos. It does not detect masks, prints or screens held to a camera,",
+        "  and a verdict is no proof of identity: do not let it alone decide about a person.",
+        "- Expects the alignment above: with `--no-align` the distances grow and the thresholds no longer hold.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The README's results table."""
+    lines = [
+        "| model | parameters | M MACs | file kB | LFW %, dlib (default) | LFW %, YuNet | TAR % at FAR 1e-3 (YuNet) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model in models:
+        card = model.card
+        accuracy = [
+            f"{percent(measured[card.name, d]['accuracy'])} ± {percent(measured[card.name, d]['accuracy_std'])}"
+            for d in DETECTORS
+        ]
+        tar = percent(measured[card.name, "yunet"]["tar"]["1e-3"])
+        lines.append(
+            f"| [{card.name}](docs/models/{card.name}.md) | {card.parameters:,} | {card.macs / 1e6:.1f} | "
+            f"{model.path.stat().st_size / 1000:,.0f} | {accuracy[0]} | {accuracy[1]} | {tar} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Writes the pages and the table."""
+    measured = reports()
+    models = [load_model(name) for name in SHIPPED_MODELS]
+    for model in models:
+        write_text_atomic(DOCS / "models" / f"{model.card.name}.md", page(model, measured))
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    write_text_atomic(README, f"{head}{BEGIN}\n{table(models, measured)}\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    main()

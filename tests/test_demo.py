@@ -1,0 +1,73 @@
+"""The demo: invariant of the whole way on a tiny teacher, and its refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from conftest import Ended
+from facelet import model_files
+from tiny_models import tiny_card, tiny_onnx
+
+QUICK = ("--identities", 20, "--photos", 4, "--epochs", 1, "--pairs", 40, "--threads", 1)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """A 128-d teacher that runs in microseconds."""
+    path = tmp_path / "teacher.onnx"
+    card = tiny_card(embedding_size=128, name="tiny teacher")
+    onnx.save(model_files.with_card(tiny_onnx(embedding_size=128), card), path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_whole_way(cli: Callable[..., Ended], teacher: Path, tmp_path: Path) -> None:
+    """Invariant: table with teacher, fresh and distilled student; a page that needs no other file; twice in a row."""
+    for _ in range(2):
+        ended = cli("demo", "--out", tmp_path / "demo", "--teacher", teacher, "--json", "--quiet", *QUICK)
+        assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    roles = [model["role"] for model in found["models"]]
+    assert roles[:3] == ["teacher", "fresh student", "distilled student"]
+    for model in found["models"]:
+        assert 0 <= model["synthetic"]["accuracy"] <= 1
+        assert model["synthetic"]["n_pairs"] == 40
+    page = Path(found["page"]).read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert (tmp_path / "demo" / "student" / "model.onnx").exists()
+
+
+def test_a_missing_teacher_is_refused_at_once(cli: Callable[..., Ended], tmp_path: Path) -> None:
+    """Invariant: one line and exit code 2 before anything is sampled."""
+    ended = cli("demo", "--out", tmp_path / "demo", "--teacher", tmp_path / "no.onnx", *QUICK)
+    assert ended.code == 2
+    assert "no.onnx" in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--pairs", 50), "multiple of 20"),
+        (("--student", "mobilnet"), "mobilenet"),
+        (("--data", "nowhere"), "nowhere"),
+        (("--lfw-view", 3, "--data", "."), "views 1 and 2"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    cli: Callable[..., Ended], teacher: Path, tmp_path: Path, arguments: tuple[object, ...], told: str
+) -> None:
+    """Invariant: one line that names the value."""
+    ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK, *arguments)
+    assert ended.code == 2
+    assert told in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
