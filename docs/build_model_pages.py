@@ -22,6 +22,8 @@ README = DOCS.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 DETECTORS = {"dlib": "dlib (default)", "yunet": "YuNet"}
 
+STARTED_FROM = ["So are the tensors of OpenFace's nn4.small2.v1 that this net started from."]
+
 WHAT = {
     "nn4_small2": "OpenFace's nn4.small2 Inception network, started from the part of OpenFace's released tensors that is "
     "to be had, trained with the triplet loss, then distilled from two stronger teachers.",
@@ -92,10 +94,8 @@ def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
         "## Licence",
         "",
         f"{card.licence}. The training images are offered for research only by their collectors; whether weights learned",
-        "from them may serve your purpose is yours to check. The teachers' weights are Apache-2.0; none of their numbers"
-        if card.name != "nn4_small2"
-        else "from them may serve your purpose is yours to check. The starting tensors (OpenFace) and the teachers are",
-        "are in this file." if card.name != "nn4_small2" else "Apache-2.0.",
+        "from them may serve your purpose is yours to check. The teachers are Apache-2.0.",
+        *(STARTED_FROM if card.name == "nn4_small2" else ["None of their numbers are in this file."]),
         "",
         "## Limits",
         "",
@@ -131,7 +131,7 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
 def main() -> None:
     """Writes the pages and the table."""
     measured = reports()
-    models = [load_model(name) for name in SHIPPED_MODELS]
+    models = [load_model(name) for name in SHIPPED_MODELS if (name, "yunet") in measured]
     for model in models:
         write_text_atomic(DOCS / "models" / f"{model.card.name}.md", page(model, measured))
     text = README.read_text()
