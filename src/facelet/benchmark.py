@@ -196,7 +196,7 @@ def _embed(
             raise InputError(f"{packed}: packed pairs come aligned; leave out --no-align")
         pairs, contents = load_packed(packed)
         with open_bar("crops") as advance:
-            crops = crop_packed(contents, card.template, card.height, card.width, advance)
+            crops = crop_packed(contents, card.template, card.height, card.width, advance, str(packed))
         where: dict[str, Any] = {"benchmark": packed.stem, "view": None, "detector": None, "detector_version": None}
     else:
         if detector is None:

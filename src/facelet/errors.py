@@ -68,7 +68,13 @@ class CheckpointError(FaceletError, ValueError):
 
 
 class MissingExtraError(FaceletError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
 
-    def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"{module}: not installed; mend with: pip install 'facelet[{extra}]'")
+    Args:
+        module: what is missing.
+        extra: the extra of this package that brings it; None where the package itself should have.
+    """
+
+    def __init__(self, module: str, extra: str | None) -> None:
+        package = "facelet" if extra is None else f"'facelet[{extra}]'"
+        super().__init__(f"{module}: not installed; mend with: pip install {package}")

@@ -165,7 +165,12 @@ def crop_benchmark(
 
 
 def crop_packed(
-    images: Sequence[bytes], template: str, height: int, width: int, progress: Advance | None = None
+    images: Sequence[bytes],
+    template: str,
+    height: int,
+    width: int,
+    progress: Advance | None = None,
+    where: str = "packed pairs",
 ) -> BenchmarkCrops:
     """Returns crops that come aligned to "arcface", brought to another template and size.
 
@@ -175,6 +180,7 @@ def crop_packed(
         height: of a crop in pixels.
         width: of a crop in pixels.
         progress: told `(done, total)`.
+        where: name of their file, for error messages.
 
     Raises:
         UnknownNameError: no such template.
@@ -182,7 +188,7 @@ def crop_packed(
     """
     crops = np.empty((len(images), height, width, 3), dtype=np.uint8)
     for index, image in enumerate(images):
-        crops[index] = reframe(decode_image(image, f"image {index}"), template, height, width)
+        crops[index] = reframe(decode_image(image, f"{where}: image {index}"), template, height, width)
         if progress is not None:
             progress(index + 1, len(images))
     whole = hashlib.sha256("".join(hashlib.sha256(image).hexdigest() for image in images).encode()).hexdigest()

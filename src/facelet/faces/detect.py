@@ -80,7 +80,7 @@ class DlibDetector:
         try:
             import dlib
         except ImportError as error:
-            raise MissingExtraError("dlib", "dlib") from error
+            raise MissingExtraError("dlib", None) from error
         path = model_path or packaged_dlib_file("shape_predictor_5_face_landmarks.dat")
         if not path.is_file():
             raise MissingFileError(f"{path}: no such file; give dlib's five-point model or none for the installed one")
