@@ -204,8 +204,10 @@ def _training_extra() -> Iterator[None]:
 
 
 def _command() -> str:
-    """The command line for the card: absolute paths, which name this machine, are cut to their last part."""
-    return shlex.join(["facelet", *(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])])
+    """The command line for the card: absolute paths of files, which name a machine, are cut to their last part."""
+    return shlex.join(
+        ["facelet", *(Path(a).name if Path(a).is_absolute() and Path(a).exists() else a for a in sys.argv[1:])]
+    )
 
 
 def _open_data(
