@@ -57,7 +57,7 @@ class DemoOptions:
     teacher: str = "nn4_small2"
     identities: int = 800
     photos: int = 10
-    epochs: float = 6.0
+    epochs: float = 4.0
     n_pairs: int = 1200
     seed: int = 0
     threads: int = 2

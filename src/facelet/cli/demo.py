@@ -21,7 +21,7 @@ def demo(
     teacher: Annotated[str, typer.Option("--teacher", help="A model's name or file.")] = "nn4_small2",
     identities: Annotated[int, typer.Option("--identities", min=20, help="Synthetic people to learn from.")] = 800,
     photos: Annotated[int, typer.Option("--photos", min=1, help="Photos of each.")] = 10,
-    epochs: Annotated[float, typer.Option("--epochs", help="Passes over them.")] = 6.0,
+    epochs: Annotated[float, typer.Option("--epochs", help="Passes over them.")] = 4.0,
     pairs: Annotated[int, typer.Option("--pairs", min=40, help="Held-out pairs; a multiple of 20.")] = 1200,
     data: Annotated[
         Path | None, typer.Option("--data", envvar="FACELET_DATA", help="Folder with LFW; adds its column.")
