@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +151,15 @@ def test_packed_crops_keep_their_pixels() -> None:
     assert crops.n_not_found == 0
     narrow = crop_packed([content.tobytes()], "arcface_narrow", 112, 96)
     np.testing.assert_array_equal(narrow.crops[0], canvas[:, 8:104])
+
+
+def test_many_runs_may_make_the_table_of_detections_at_once(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from facelet.faces.crops import CropCache\n"
+        "for n in range(20):\n"
+        "    table = CropCache(Path(sys.argv[1]) / str(n)).open_faces()\n"
+        "    table.execute('INSERT INTO faces VALUES (?, ?)', (sys.argv[2], ''))"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(n)]) for n in range(3)]
+    assert [run.wait() for run in runs] == [0] * 3
+    assert len(CropCache(tmp_path / "7").open_faces().execute("SELECT key FROM faces").fetchall()) == 3

@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -102,12 +103,28 @@ class CropCache:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")  # each row is kept at once, and no run waits for another
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS faces (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"{path}: cannot be used ({error}); delete it, or set FACELET_CACHE") from error
         return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keeps each row at once, and lets no run wait for another.
+
+    Of two processes that make the table together, SQLite refuses one at once and asks no busy handler, so that the
+    two cannot wait for each other: the refused one tries again.
+    """
+    for pause_s in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            time.sleep(pause_s)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def crop_benchmark(
