@@ -7,6 +7,8 @@
     ├── ImageError            (ValueError)       a file that is no readable photo
     ├── FaceNotFoundError     (ValueError)       a photo without a face
     ├── ModelError            (ValueError)       a model file or its card does not fit
+    ├── GraphError            (ValueError)       a network that cannot be read, changed or compiled
+    ├── DeviceError           (RuntimeError)     an OpenCL device that is not there, wrong or hung
     ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
     ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
     ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
@@ -53,6 +55,14 @@ class FaceNotFoundError(FaceletError, ValueError):
 
 class ModelError(FaceletError, ValueError):
     """A model file or its card does not fit."""
+
+
+class GraphError(FaceletError, ValueError):
+    """A network cannot be read, changed or compiled: an unknown op, a bad shape, a pass that altered the output."""
+
+
+class DeviceError(FaceletError, RuntimeError):
+    """An OpenCL device is not there, computes wrongly, hangs, or cannot build a program."""
 
 
 class ProtocolError(FaceletError, ValueError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facelet.cli.options import (
+    BackendOption,
     DetectorModelOption,
     DetectorOption,
     NoAlignOption,
@@ -46,6 +47,7 @@ def evaluate(
     record: Annotated[
         bool, typer.Option("--record", help="Write the accuracy into the model's card, for facelet models.")
     ] = False,
+    backend: BackendOption = None,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -59,7 +61,7 @@ def evaluate(
 
     show = Output(json_, quiet)
     check_request(benchmark, data, view)
-    embedder = Embedder.load(model, threads=threads)
+    embedder = Embedder.load(model, backend=backend, threads=threads)
     report = evaluate_model(
         embedder,
         benchmark=benchmark,

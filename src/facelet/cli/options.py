@@ -21,6 +21,10 @@ NoAlignOption = Annotated[bool, typer.Option("--no-align", help="Cut the detecto
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="CPU threads for the model; all cores without it.")
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", help="What runs the model: onnxruntime, opencl, openvino, dlib; by the file without it."),
+]
 
 
 def open_detector(name: str, model_path: Path | None) -> Detector:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from facelet.cli.options import (
+    BackendOption,
     DetectorModelOption,
     DetectorOption,
     ModelOption,
@@ -31,6 +32,7 @@ def verify(
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
+    backend: BackendOption = None,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -42,7 +44,7 @@ def verify(
 
     out = Output(json_, quiet)
     finder = open_detector(detector, detector_model)
-    embedder = Embedder.load(model, threads=threads)
+    embedder = Embedder.load(model, backend=backend, threads=threads)
     result = verify_photos(a, b, model=embedder, far=far, detector=finder, align=not no_align)
     out.value(
         {
@@ -83,6 +85,7 @@ def embed(
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
+    backend: BackendOption = None,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -102,7 +105,7 @@ def embed(
     if out is not None and out.is_dir():
         raise InputError(f"{out}: is a folder; give a file name")
     finder = open_detector(detector, detector_model)
-    embedder = Embedder.load(model, threads=threads)
+    embedder = Embedder.load(model, backend=backend, threads=threads)
     card = embedder.card
     found: list[tuple[Path, FaceCrop]] = []
     with show.progress("faces") as advance:

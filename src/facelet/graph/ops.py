@@ -1,0 +1,246 @@
+"""What every op of the table in `ir` needs to know: the shape that it gives, and what it costs.
+
+`OPS` has one entry per op; `reference.KERNELS` runs the same ops with NumPy, `opencl.lower.LOWERINGS` on a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from facelet.errors import GraphError
+from facelet.graph.ir import Graph, Node, Shape
+
+LARGEST_TENSOR = 2**28
+"""Elements of one tensor; a file that asks for more is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op.
+
+    Attributes:
+        shape: of the output, from the node and its inputs' shapes.
+        macs: multiply-accumulates, from the node, its inputs' shapes and the output's.
+    """
+
+    shape: Callable[[Node, Sequence[Shape]], Shape]
+    macs: Callable[[Node, Sequence[Shape], Shape], int]
+
+
+def output_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
+    """The shape that a node gives.
+
+    Raises:
+        GraphError: unknown op, inputs that do not fit it, or a tensor that is empty or too large.
+    """
+    if node.op not in OPS:
+        raise GraphError(f"{node}: op not supported; supported are {', '.join(sorted(OPS))}")
+    try:
+        shape = OPS[node.op].shape(node, shapes)
+    except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(f"{node}: its inputs {_text(shapes)} or attributes do not fit ({error})") from error
+    if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
+        raise GraphError(
+            f"{node}: gives a tensor of {_text([shape])}; sizes must be 1 or more and the tensor at most "
+            f"{LARGEST_TENSOR} numbers"
+        )
+    return shape
+
+
+def node_macs(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one run of a node."""
+    return OPS[node.op].macs(node, [graph.shapes[name] for name in node.inputs], graph.shapes[node.output])
+
+
+def pooled_size(node: Node, size: Shape, kernel: Sequence[int], dilations: Sequence[int] = (1, 1)) -> Shape:
+    """Output height and width of a window that slides over `size` (h, w)."""
+    pads, strides = node["pads"], node["strides"]
+    if min(strides) < 1 or min(kernel) < 1 or min(dilations) < 1 or min(pads) < 0:
+        raise GraphError(f"{node}: kernel, strides and dilations must be 1 or more and pads 0 or more")
+    out = []
+    for axis in (0, 1):
+        reach = dilations[axis] * (kernel[axis] - 1) + 1
+        room = size[axis] + pads[axis] + pads[axis + 2] - reach
+        if room < 0:
+            raise GraphError(f"{node}: a window of {reach} does not fit into {size[axis]} pixels with its pads")
+        out.append(room // strides[axis] + 1)
+    return tuple(out)
+
+
+def broadcast(node: Node, shapes: Sequence[Shape]) -> Shape:
+    """The shape that NumPy's broadcasting gives."""
+    rank = max(len(shape) for shape in shapes)
+    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    out = []
+    for sizes in zip(*padded, strict=True):
+        wide = {size for size in sizes if size != 1}
+        if len(wide) > 1:
+            raise GraphError(f"{node}: {_text(shapes)} cannot be broadcast together")
+        out.append(wide.pop() if wide else 1)
+    return tuple(out)
+
+
+def _conv(node: Node, shapes: Sequence[Shape]) -> Shape:
+    x, weight = shapes[:2]
+    groups = node["groups"]
+    if len(x) != 4 or len(weight) != 4 or groups < 1:
+        raise GraphError(f"{node}: needs an image (n, c, h, w) and a kernel of four dimensions, found {_text(shapes)}")
+    if x[1] != weight[1] * groups or weight[0] % groups:
+        raise GraphError(f"{node}: a kernel of {_text([weight])} in {groups} group(s) does not fit {x[1]} channels")
+    if len(shapes) > 2 and shapes[2] != (weight[0],):
+        raise GraphError(f"{node}: a bias of {_text([shapes[2]])} does not fit {weight[0]} channels")
+    return (x[0], weight[0], *pooled_size(node, x[2:], weight[2:], node["dilations"]))
+
+
+def _fused_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
+    out = _conv(node, shapes[:3])
+    if node["residual"] and shapes[-1] != out:
+        raise GraphError(f"{node}: a residual of {_text([shapes[-1]])} does not fit its output {_text([out])}")
+    return out
+
+
+def _conv_macs(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
+    return math.prod(out) * math.prod(shapes[1][1:])
+
+
+def _image(node: Node, shapes: Sequence[Shape]) -> Shape:
+    if len(shapes[0]) != 4:
+        raise GraphError(f"{node}: needs an image (n, c, h, w), found {_text(shapes[:1])}")
+    return shapes[0]
+
+
+def _pool(node: Node, shapes: Sequence[Shape]) -> Shape:
+    x = _image(node, shapes)
+    kernel, pads = node["kernel"], node["pads"]
+    if max(pads[0], pads[2]) >= kernel[0] or max(pads[1], pads[3]) >= kernel[1]:
+        raise GraphError(f"{node}: pads {tuple(pads)} must be smaller than the window {tuple(kernel)}")
+    return (*x[:2], *pooled_size(node, x[2:], kernel))
+
+
+def _same(node: Node, shapes: Sequence[Shape]) -> Shape:
+    return shapes[0]
+
+
+def _per_channel(node: Node, shapes: Sequence[Shape]) -> Shape:
+    x = shapes[0]
+    if len(x) < 2 or any(shape != (x[1],) for shape in shapes[1:]):
+        raise GraphError(f"{node}: needs one number per channel of {_text([x])}, found {_text(shapes[1:])}")
+    return x
+
+
+def _concat(node: Node, shapes: Sequence[Shape]) -> Shape:
+    axis, first = node["axis"], shapes[0]
+    if not 0 <= axis < len(first):
+        raise GraphError(f"{node}: has no axis {axis}")
+    for shape in shapes:
+        if len(shape) != len(first) or any(
+            s != f for i, (s, f) in enumerate(zip(shape, first, strict=True)) if i != axis
+        ):
+            raise GraphError(f"{node}: {_text(shapes)} cannot be joined along axis {axis}")
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+
+def _gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
+    x, weight, bias = shapes
+    if len(x) != 2 or len(weight) != 2 or x[1] != weight[1] or bias != (weight[0],):
+        raise GraphError(f"{node}: {_text(shapes)} do not fit; needs (n, k), (m, k) and (m)")
+    return (x[0], weight[0])
+
+
+def _reshape(node: Node, shapes: Sequence[Shape]) -> Shape:
+    shape = tuple(node["shape"])
+    if math.prod(shape) != math.prod(shapes[0]):
+        raise GraphError(f"{node}: {_text(shapes)} cannot take the shape {_text([shape])}")
+    return shape
+
+
+def _transpose(node: Node, shapes: Sequence[Shape]) -> Shape:
+    if sorted(node["perm"]) != list(range(len(shapes[0]))):
+        raise GraphError(f"{node}: {tuple(node['perm'])} is no order of {len(shapes[0])} axes")
+    return tuple(shapes[0][axis] for axis in node["perm"])
+
+
+def _pad(node: Node, shapes: Sequence[Shape]) -> Shape:
+    pads, x = node["pads"], shapes[0]
+    if len(pads) != 2 * len(x) or min(pads) < 0:
+        raise GraphError(f"{node}: needs {2 * len(x)} pads of 0 or more, found {tuple(pads)}")
+    return tuple(size + pads[axis] + pads[axis + len(x)] for axis, size in enumerate(x))
+
+
+def _resize(node: Node, shapes: Sequence[Shape]) -> Shape:
+    n, c, h, w = _image(node, shapes)
+    return (n, c, h * node["scale_h"], w * node["scale_w"])
+
+
+def _reduce(node: Node, shapes: Sequence[Shape]) -> Shape:
+    x, axes = shapes[0], node["axes"]
+    if not axes or not all(0 <= axis < len(x) for axis in axes):
+        raise GraphError(f"{node}: has no axes {tuple(axes)}")
+    if node["keepdims"]:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(x))
+    return tuple(size for axis, size in enumerate(x) if axis not in axes)
+
+
+def _axis(node: Node, shapes: Sequence[Shape]) -> Shape:
+    if not 0 <= node["axis"] < len(shapes[0]):
+        raise GraphError(f"{node}: has no axis {node['axis']}")
+    return shapes[0]
+
+
+def _lrn(node: Node, shapes: Sequence[Shape]) -> Shape:
+    if node["size"] < 1 or node["size"] % 2 == 0:
+        raise GraphError(f"{node}: size must be odd and 1 or more, found {node['size']}")
+    return _image(node, shapes)
+
+
+def _global_pool(node: Node, shapes: Sequence[Shape]) -> Shape:
+    return (*_image(node, shapes)[:2], 1, 1)
+
+
+def _none(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
+    return 0
+
+
+def _gemm_macs(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
+    return math.prod(out) * shapes[1][1]
+
+
+OPS: dict[str, Op] = {
+    "Conv": Op(_conv, _conv_macs),
+    "FusedConv": Op(_fused_conv, _conv_macs),
+    "BatchNormalization": Op(_per_channel, _none),
+    "Relu": Op(_same, _none),
+    "LeakyRelu": Op(_same, _none),
+    "Clip": Op(_same, _none),
+    "PRelu": Op(_per_channel, _none),
+    "Sigmoid": Op(_same, _none),
+    "HardSwish": Op(_same, _none),
+    "Sqrt": Op(_same, _none),
+    "Add": Op(broadcast, _none),
+    "Sub": Op(broadcast, _none),
+    "Mul": Op(broadcast, _none),
+    "Div": Op(broadcast, _none),
+    "Pow": Op(broadcast, _none),
+    "Concat": Op(_concat, _none),
+    "MaxPool": Op(_pool, _none),
+    "AveragePool": Op(_pool, _none),
+    "LpPool": Op(_pool, _none),
+    "GlobalAveragePool": Op(_global_pool, _none),
+    "LRN": Op(_lrn, _none),
+    "Gemm": Op(_gemm, _gemm_macs),
+    "Reshape": Op(_reshape, _none),
+    "Transpose": Op(_transpose, _none),
+    "Pad": Op(_pad, _none),
+    "Resize": Op(_resize, _none),
+    "ReduceL2": Op(_reduce, _none),
+    "LpNormalization": Op(_axis, _none),
+}
+"""MACs count the products of convolutions and dense layers, as the field does; the rest is memory traffic."""
+
+
+def _text(shapes: Sequence[Shape]) -> str:
+    return " and ".join("x".join(map(str, shape)) or "a number" for shape in shapes)

@@ -1,0 +1,81 @@
+"""What a graph weighs, layer by layer: shapes, parameters, multiply-accumulates, memory of its tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from facelet.graph.ir import Graph, Shape
+from facelet.graph.ops import node_macs
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node in numbers.
+
+    Attributes:
+        op: of the node.
+        name: of the tensor that it writes.
+        shape: of that tensor.
+        parameters: numbers in its constants; those that several nodes share count with the first.
+        macs: multiply-accumulates.
+        traffic_bytes: read and written: its inputs, its output and its constants, float32.
+    """
+
+    op: str
+    name: str
+    shape: Shape
+    parameters: int
+    macs: int
+    traffic_bytes: int
+
+    @property
+    def activation_bytes(self) -> int:
+        """Size of the tensor that it writes."""
+        return FLOAT_BYTES * math.prod(self.shape)
+
+
+def layers(graph: Graph) -> tuple[Layer, ...]:
+    """Every node of a graph in numbers, in order."""
+    counted: set[str] = set()
+    rows = []
+    for node in graph.nodes:
+        own = [name for name in node.inputs if name in graph.constants and name not in counted]
+        counted.update(own)
+        sizes = [math.prod(graph.shapes[name]) for name in (*node.inputs, node.output)]
+        rows.append(
+            Layer(
+                op=node.op,
+                name=node.output,
+                shape=graph.shapes[node.output],
+                parameters=sum(graph.constants[name].size for name in own),
+                macs=node_macs(graph, node),
+                traffic_bytes=FLOAT_BYTES * sum(sizes),
+            )
+        )
+    return tuple(rows)
+
+
+def largest_live_bytes(graph: Graph) -> int:
+    """The most activation memory that is needed at one moment when nodes run in order, float32.
+
+    A tensor lives from the node that writes it to the last that reads it; a Reshape shares its input's memory.
+    """
+    home: dict[str, str] = {}
+    for node in graph.nodes:
+        home[node.output] = home.get(node.inputs[0], node.inputs[0]) if node.op == "Reshape" else node.output
+    last: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        for name in (*node.inputs, node.output):
+            last[home.get(name, name)] = position
+    for name in graph.outputs:
+        last[home.get(name, name)] = len(graph.nodes)
+    live: dict[str, int] = {name: FLOAT_BYTES * math.prod(graph.shapes[name]) for name in graph.inputs}
+    largest = sum(live.values())
+    for position, node in enumerate(graph.nodes):
+        live.setdefault(home[node.output], FLOAT_BYTES * math.prod(graph.shapes[node.output]))
+        largest = max(largest, sum(live.values()))
+        live = {name: size for name, size in live.items() if last.get(name, -1) > position}
+    return largest

@@ -1,0 +1,187 @@
+"""Oracle and invariant: whole models through the graph and back; what is refused, and how it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from facelet.errors import GraphError, InputError
+from facelet.graph.ir import Graph
+from facelet.graph.onnx_io import read_graph, write_graph
+from facelet.graph.reference import run
+from facelet.graph.size import largest_live_bytes, layers
+from facelet.model_files import SHIPPED_MODELS, find_model, load_model
+
+FOREIGN = {
+    "mobilefacenet": ("teachers/mobilefacenet-foamliu/mobilefacenet.onnx", None, (0.0, 1.0)),
+    "yunet": ("detectors/yunet_n_320_320.onnx", None, (120.0, 60.0)),
+    "yunet, open size": ("detectors/yunet_n_dynamic.onnx", (3, 160, 192), (120.0, 60.0)),
+}
+
+
+def relative(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def check_whole(path: Path, batch: int, size: tuple[int, ...] | None, mean: float, spread: float) -> None:
+    graph = read_graph(path, batch, input_shape=size)
+    x = (mean + spread * np.random.default_rng(batch).standard_normal(graph.shapes[graph.inputs[0]])).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # image by image, as files of a fixed batch can run no other way
+    rows = [session.run(None, {graph.inputs[0]: x[i : i + 1]}) for i in range(batch)]
+    expected = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    found = run(graph, {graph.inputs[0]: x})
+    for name, wanted in zip(graph.outputs, expected, strict=True):
+        assert relative(found[name], wanted) < 1e-4
+    again = read_graph(write_graph(graph), batch)
+    assert [node.op for node in again.nodes] == [node.op for node in graph.nodes]
+    assert again.metadata == graph.metadata
+    for name, wanted in zip(graph.outputs, run(again, {graph.inputs[0]: x}).values(), strict=True):
+        np.testing.assert_array_equal(found[name], wanted)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_shipped_models_agree_with_onnxruntime(name: str, batch: int) -> None:
+    check_whole(find_model(name), batch, None, 0.0, 0.5)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_models_agree_with_onnxruntime(name: str, batch: int, data_dir: Path) -> None:
+    path, size, (mean, spread) = FOREIGN[name]
+    check_whole(data_dir / path, batch, size, mean, spread)
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, np.ndarray[Any, Any]] | None = None,
+    shape: tuple[Any, ...] = ("n", 3, 8, 8),
+    opset: int = 18,
+    kind: int = TensorProto.FLOAT,
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def node(op: str, *inputs: str, output: str = "y", **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op, list(inputs), [output], name=f"the_{op}", **attributes)
+
+
+KERNEL = np.ones((4, 3, 3, 3), np.float32)
+
+REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
+    "op": (model_of([node("Softmax", "x")]), r"net: Softmax 'the_Softmax': op not supported; supported are Add, "),
+    "domain": (model_of([node("Conv", "x", "w", domain="com.microsoft")], {"w": KERNEL}), "op not supported"),
+    "old": (model_of([node("Relu", "x")], opset=9), "opset 9 is too old"),
+    "order": (model_of([node("Relu", "z"), node("Relu", "x", output="z")]), "reads 'z', which nothing before it"),
+    "twice": (model_of([node("Relu", "x"), node("Sigmoid", "x")]), "writes 'y', which is written already"),
+    "no output": (model_of([node("Relu", "x", output="z")]), "output 'y' is written by no node"),
+    "int input": (model_of([node("Relu", "x")], kind=TensorProto.INT32), "input 'x' is not float32"),
+    "open size": (model_of([node("Relu", "x")], shape=("n", 3, "h", "w")), "leaves its size open"),
+    "big": (model_of([node("Relu", "x")], shape=("n", 3, 10**6, 10**6)), "has the size"),
+    "stride 0": (model_of([node("Conv", "x", "w", strides=[0, 1])], {"w": KERNEL}), "must be 1 or more"),
+    "kernel": (model_of([node("Conv", "x", "w")], {"w": np.ones((4, 5, 3, 3), np.float32)}), "does not fit 3 channels"),
+    "1d": (model_of([node("Conv", "x", "w")], {"w": np.ones((4, 3, 3), np.float32)}), "two-dimensional"),
+    "wide": (model_of([node("Conv", "x", "w")], {"w": np.ones((4, 3, 9, 9), np.float32)}), "does not fit into 8"),
+    "huge pad": (
+        model_of([node("Pad", "x", "p")], {"p": np.array([0, 0, 0, 0, 0, 0, 10**9, 10**9])}),
+        "gives a tensor of",
+    ),
+    "reshape": (model_of([node("Reshape", "x", "s")], {"s": np.array([5, -1])}), "does not fit"),
+    "reflect": (
+        model_of([node("Pad", "x", "p", mode="reflect")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}),
+        "mode reflect is not supported",
+    ),
+    "linear": (
+        model_of([node("Resize", "x", "", "s", mode="linear")], {"s": np.array([1, 1, 2, 2], np.float32)}),
+        "only nearest-neighbour",
+    ),
+    "training": (
+        model_of([node("BatchNormalization", "x", "a", "a", "a", "a", training_mode=1)], {"a": np.ones(3, np.float32)}),
+        "in training mode",
+    ),
+    "slopes": (model_of([node("PRelu", "x", "s")], {"s": np.ones(8, np.float32)}), "slopes of shape"),
+    "attribute": (model_of([node("Conv", "x", "w", strides="two")], {"w": KERNEL}), "Conv 'the_Conv': damaged or"),
+    "text": (model_of([node("Add", "x", "w")], {"w": np.array(["a"])}), "not numbers|damaged"),
+    "constant": (model_of([node("Relu", "w")], {"w": KERNEL}), "is a constant|no node"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_says_where_and_why(name: str) -> None:
+    model, reason = REFUSED[name]
+    with pytest.raises(GraphError, match=reason) as caught:
+        read_graph(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_onnx_are_refused(tmp_path: Path) -> None:
+    for content in (b"", b"no model", find_model("facelet_xs").read_bytes()[:5000]):
+        path = tmp_path / "x.onnx"
+        path.write_bytes(content)
+        with pytest.raises(GraphError, match=r"x\.onnx|facelet|graph"):
+            read_graph(path)
+
+
+def test_shapes_are_worked_out_while_reading() -> None:
+    nodes = [
+        node("Shape", "x", output="shape"),
+        node("Gather", "shape", "zero", output="batch"),
+        node("Unsqueeze", "batch", "axis", output="batch1"),
+        node("Concat", "batch1", "rest", output="target", axis=0),
+        node("Reshape", "x", "target"),
+    ]
+    weights = {"zero": np.array(0), "axis": np.array([0]), "rest": np.array([-1])}
+    graph = read_graph(model_of(nodes, weights), batch=5)
+    assert [n.op for n in graph.nodes] == ["Reshape"]
+    assert graph.shapes["y"] == (5, 192)
+
+
+def test_feeds_are_checked() -> None:
+    graph = read_graph(model_of([node("Relu", "x")]))
+    with pytest.raises(InputError, match="nothing is fed"):
+        run(graph, {})
+    with pytest.raises(InputError, match=r"shape \(1, 3, 8, 9\); expected \(1, 3, 8, 8\)"):
+        run(graph, {"x": np.zeros((1, 3, 8, 9), np.float32)})
+
+
+def test_a_graph_cannot_be_changed() -> None:
+    graph: Graph = read_graph(model_of([node("Conv", "x", "w")], {"w": KERNEL}))
+    with pytest.raises(ValueError, match="read-only"):
+        graph.constants["w"][0] = 1
+    with pytest.raises(TypeError):
+        graph.shapes["w"] = (1,)  # type: ignore[index]
+    with pytest.raises(TypeError):
+        graph.nodes[0].attributes["groups"] = 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_layers_add_up_to_the_card(name: str) -> None:
+    model = load_model(name)
+    graph = read_graph(model.path)
+    rows = layers(graph)
+    assert sum(row.macs for row in rows) == model.card.macs  # the card's were counted in torch
+    assert sum(row.parameters for row in rows) < model.card.parameters  # batch norm is folded into the file
+    assert max(row.activation_bytes for row in rows) <= largest_live_bytes(graph)
+
+
+def test_live_memory_by_hand() -> None:
+    # x 192 numbers, a = conv(x) 144, b = relu(a) 144, y = a + b 144: at b and at y three of 144 or x + a = 336 live
+    nodes = [node("Conv", "x", "w", output="a"), node("Relu", "a", output="b"), node("Add", "a", "b")]
+    assert largest_live_bytes(read_graph(model_of(nodes, {"w": KERNEL}))) == 4 * 3 * 144
