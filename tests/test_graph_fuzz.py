@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from facelet.errors import FaceletError
+from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph, write_graph
 from facelet.graph.reference import run
 
@@ -106,6 +109,33 @@ def mutated(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def moving_sum_differs(graph: Graph, values: dict[str, np.ndarray[Any, Any]]) -> bool:
+    """Whether an LRN sees numbers for which onnxruntime's own way of adding goes wrong.
+
+    It moves one float32 sum along the channels, adding a square and taking one away; after a large one the rest is
+    lost, and may be below zero or not a number. What `facelet` adds anew, in float64, is the definition.
+    """
+    for node in graph.nodes:
+        if node.op != "LRN":
+            continue
+        x, size = values[node.inputs[0]], min(node["size"], 2 * values[node.inputs[0]].shape[1] - 1)
+        reach, channels, weight = (size - 1) // 2, x.shape[1], np.float32(node["alpha"] / node["size"])
+        with np.errstate(all="ignore"):
+            squares = np.pad(x * x, ((0, 0), (reach, reach), (0, 0), (0, 0)))
+            total = np.full_like(x[:, 0], node["bias"])
+            for i in range(size):
+                total = total + weight * squares[:, i]
+            moved = [total]
+            for i in range(1, channels):
+                total = total + weight * squares[:, i + size - 1]
+                total = total - weight * squares[:, i - 1]
+                moved.append(total)
+            there = x * np.stack(moved, axis=1) ** np.float32(-node["beta"])
+        if not np.allclose(there, values[node.output], rtol=1e-3, atol=1e-4):
+            return True
+    return False
+
+
 def check_mutated(data: bytes) -> str:
     """Reads and runs a damaged file; returns how it ended."""
     try:
@@ -115,23 +145,29 @@ def check_mutated(data: bytes) -> str:
     try:
         graph = read_graph(model, batch=1)
         x = np.random.default_rng(1).standard_normal(graph.shapes[graph.inputs[0]]).astype(np.float32)
-        found = run(graph, dict.fromkeys(graph.inputs, x))
+        feeds = dict.fromkeys(graph.inputs, x)
+        values = {**graph.constants, **feeds, **run(graph, feeds, every=True)}
     except FaceletError as error:
         return "refused" if str(error) and "\n" not in str(error) else f"refused badly: {error!r}"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
     try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         expected = session.run(None, {i.name: x for i in session.get_inputs()})
     except Exception:  # onnxruntime refuses what we can run
         return "ran alone"
     for name, wanted in zip(graph.outputs, expected, strict=True):
-        if np.isfinite(wanted).all() and wanted.any():  # past the range of float32 the order of sums decides
-            np.testing.assert_allclose(found[name], wanted, rtol=1e-3, atol=1e-4)
+        found = values[name]
+        assert found.shape == wanted.shape
+        if not np.allclose(found, wanted, rtol=1e-3, atol=1e-4, equal_nan=True):
+            assert moving_sum_differs(graph, values), f"{found} is not onnxruntime's {wanted}"
+            return "onnxruntime's LRN"
     return "agreed"
 
 
-def test_damaged_files_end_in_a_clear_error_or_the_right_result() -> None:
-    count = 10_000
-    ends: dict[str, int] = {}
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_files_end_in_a_clear_error_or_the_right_result(count: int) -> None:
+    ends: Counter[str] = Counter()
     for seed in range(count):
         rng = np.random.default_rng(seed)
         data = mutated(small_model(rng), rng)
@@ -139,10 +175,12 @@ def test_damaged_files_end_in_a_clear_error_or_the_right_result() -> None:
             end = check_mutated(data)
         except Exception as error:
             raise AssertionError(f"seed {seed}: {type(error).__name__} {error}") from error
-        ends[end] = ends.get(end, 0) + 1
-    assert set(ends) <= {"not protobuf", "refused", "ran alone", "agreed"}
+        ends[end] += 1
+    print(dict(ends))  # noqa: T201  shown by -s: the split that the documents quote
+    assert set(ends) <= {"not protobuf", "refused", "ran alone", "agreed", "onnxruntime's LRN"}
     assert ends["refused"] > count / 10
     assert ends["agreed"] > count / 20
+    assert ends["onnxruntime's LRN"] < count / 50
 
 
 UNARY = ("Relu", "Sigmoid", "HardSwish", "LeakyRelu", "Conv", "Depthwise", "MaxPool", "AveragePool", "LRN", "Square")

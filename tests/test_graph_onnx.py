@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facelet.errors import GraphError, InputError
+from facelet.errors import GraphError, InputError, MissingFileError
 from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph, write_graph
 from facelet.graph.reference import run
@@ -118,6 +118,71 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "slopes": (model_of([node("PRelu", "x", "s")], {"s": np.ones(8, np.float32)}), "slopes of shape"),
     "attribute": (model_of([node("Conv", "x", "w", strides="two")], {"w": KERNEL}), "Conv 'the_Conv': damaged or"),
+    "axis": (model_of([node("Concat", "x", "x", axis=7)]), "axis 7 is none of 4"),
+    "axis twice": (model_of([node("Unsqueeze", "x", "a")], {"a": np.array([0, 0])}), "name one twice"),
+    "whole weights": (model_of([node("Conv", "x", "w")], {"w": KERNEL.astype(np.int64)}), "'w' holds int64; float32"),
+    "half weights": (model_of([node("Conv", "x", "w")], {"w": KERNEL.astype(np.float16)}), "'w' holds float16"),
+    "whole operand": (model_of([node("Add", "x", "c")], {"c": np.array(3)}), "'c' holds int64"),
+    "kernel_shape": (model_of([node("Conv", "x", "w", kernel_shape=[1, 1])], {"w": KERNEL}), "not that of its weights"),
+    "dropout": (
+        model_of([node("Dropout", "x", "r", "t")], {"r": np.array(0.5, np.float32), "t": np.array(True)}),
+        "in training mode",
+    ),
+    "aspect": (
+        model_of(
+            [
+                node(
+                    "Resize",
+                    *("x", "", "", "s"),
+                    mode="nearest",
+                    coordinate_transformation_mode="asymmetric",
+                    nearest_mode="floor",
+                    keep_aspect_ratio_policy="not_larger",
+                )
+            ],
+            {"s": np.array([1, 3, 16, 24])},
+        ),
+        "keep_aspect_ratio_policy",
+    ),
+    "inputs": (model_of([node("Relu", "x", "x")]), "has 2 inputs"),
+    "lacks": (model_of([node("LRN", "x")]), "lacks its attribute 'size'"),
+    "no such attribute": (model_of([node("Relu", "x", alpha=1.0)]), "knows no 'alpha'"),
+    "too new an op": (model_of([node("HardSwish", "x")], opset=13), "opset 13 has no such op"),
+    "too new": (model_of([node("Relu", "x")], opset=99), "opset 99 is newer than"),
+    "wide pads": (model_of([node("Conv", "x", "w", pads=[2**31] * 4, strides=[2**31] * 2)], {"w": KERNEL}), "an image"),
+    "wide window": (
+        model_of([node("MaxPool", "x", kernel_shape=[2**20] * 2, pads=[2**20 - 1] * 4, strides=[2**21] * 2)]),
+        "make an image of",
+    ),
+    "work": (
+        model_of([node("LpPool", "x", kernel_shape=[2000, 2000])], shape=("n", 1, 4000, 4000)),
+        "net: LpPool 'the_LpPool': needs 16016004000000 products",
+    ),
+    "memory": (
+        model_of(
+            [node("Relu", "x", output="a"), node("Relu", "a", output="b"), node("Add", "a", "b")],
+            shape=("n", 1, 11000, 11000),
+        ),
+        "MiB of tensors at once",
+    ),
+    "same": (
+        model_of([node("MaxPool", "x", kernel_shape=[1, 1], strides=[3, 3], auto_pad="SAME_UPPER")]),
+        "strides wider than the window",
+    ),
+    "gather": (
+        model_of(
+            [node("ConstantOfShape", "s", output="z"), node("Gather", "t", "z", output="q"), node("Add", "x", "q")],
+            {"s": np.array([2**20]), "t": np.ones((2, 2**14), np.float32)},
+        ),
+        "too large to compute while reading",
+    ),
+    "folded": (
+        model_of(
+            [*(node("ConstantOfShape", "s", output=f"z{i}") for i in range(70)), node("Relu", "x")],
+            {"s": np.array([2**20])},
+        ),
+        "too large to compute while reading",
+    ),
     "text": (model_of([node("Add", "x", "w")], {"w": np.array(["a"])}), "not numbers|damaged"),
     "constant": (model_of([node("Relu", "w")], {"w": KERNEL}), "is a constant|no node"),
 }
@@ -153,12 +218,115 @@ def test_shapes_are_worked_out_while_reading() -> None:
     assert graph.shapes["y"] == (5, 192)
 
 
+def test_a_part_of_a_shape_is_a_part() -> None:
+    nodes = [
+        node("Shape", "x", output="batch", start=0, end=1),
+        node("Concat", "batch", "rest", output="target", axis=0),
+        node("Reshape", "x", "target"),
+    ]
+    assert read_graph(model_of(nodes, {"rest": np.array([-1])}), batch=5).shapes["y"] == (5, 192)
+
+
+def by_onnxruntime(model: onnx.ModelProto, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+R = np.random.default_rng(7)
+NAMES: dict[str, onnx.ModelProto] = {
+    # what reading or writing adds for a node has a name made of its output's; the file may have it already
+    "bias": model_of(
+        [node("Conv", "x", "w", output="a"), node("Mul", "a", "a.bias")],
+        {"w": KERNEL, "a.bias": R.standard_normal((4, 1, 1)).astype(np.float32)},
+    ),
+    "weight": model_of(
+        [
+            node("Flatten", "x", output="f"),
+            helper.make_node("Gemm", ["f", "a.weight"], ["a"], name="one"),
+            helper.make_node("Gemm", ["a", "a.weight"], ["y"], name="two", transB=1),
+        ],
+        {"a.weight": R.standard_normal((192, 192)).astype(np.float32) / 14},
+    ),
+    "numbers": model_of(
+        [node("Flatten", "x", output="f"), node("Add", "f", "f.numbers")],
+        {"f.numbers": R.standard_normal(192).astype(np.float32)},
+    ),
+    "slope": model_of(
+        [node("PRelu", "x", "y.slope"), node("Mul", "x", "y.slope", output="z")],
+        {"y.slope": R.standard_normal((3, 1, 1)).astype(np.float32)},
+    ),
+    # an op that does nothing before the output must not take its name away
+    "identity": model_of([node("Relu", "x", output="a"), node("Identity", "a")]),
+    "identity alone": model_of([node("Identity", "x")]),
+    "sum": model_of([node("Sum", "x", "x", "x")]),
+    "cast": model_of([node("Cast", "x", output="a", to=1), node("Relu", "a")]),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_a_file_are_kept_apart(name: str) -> None:
+    model = NAMES[name]
+    graph = read_graph(model, batch=2)
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    wanted = by_onnxruntime(model, x)
+    assert graph.outputs == ("y",)
+    written = write_graph(graph)
+    onnx.checker.check_model(written, full_check=True)
+    for found in (run(graph, {"x": x})["y"], by_onnxruntime(written, x)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_open"),
+    [
+        ([node("Relu", "x")], True),
+        ([node("Flatten", "x")], True),
+        ([node("Add", "x", "c")], False),
+        ([node("Transpose", "x", perm=[1, 0, 2, 3])], False),
+        ([node("Concat", "x", "c", axis=1)], False),
+        ([node("LpNormalization", "x", axis=0)], False),
+    ],
+)
+def test_the_batch_is_open_where_images_are_apart(nodes: list[onnx.NodeProto], is_open: bool) -> None:
+    graph = read_graph(model_of(nodes, {"c": np.ones((3, 3, 8, 8), np.float32)}), batch=3)
+    dimension = write_graph(graph).graph.input[0].type.tensor_type.shape.dim[0]
+    assert (dimension.dim_param, dimension.dim_value) == (("n", 0) if is_open else ("", 3))
+
+
+def test_a_length_over_the_batch_keeps_it_closed() -> None:
+    graph = read_graph(model_of([node("ReduceL2", "x", "a")], {"a": np.array([0])}), batch=1)
+    assert graph.shapes["y"][0] == 1  # as if it were the batch
+    assert write_graph(graph).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_a_batch_that_the_file_fixes_can_be_another() -> None:
+    model = model_of([node("Reshape", "x", "s")], {"s": np.array([1, -1])}, shape=(1, 3, 8, 8))
+    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(run(read_graph(model, 4), {"x": x})["y"], x.reshape(4, -1))
+    mixed = model_of(
+        [node("Transpose", "x", output="t", perm=[1, 0, 2, 3]), node("Reshape", "t", "s")],
+        {"s": np.array([1, 192])},
+        shape=(1, 3, 8, 8),
+    )
+    assert read_graph(mixed, 1).shapes["y"] == (1, 192)
+    with pytest.raises(GraphError, match="cannot take the shape 1x192"):
+        read_graph(mixed, 4)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no such model file"):
+        read_graph(tmp_path / "none.onnx")
+
+
 def test_feeds_are_checked() -> None:
     graph = read_graph(model_of([node("Relu", "x")]))
     with pytest.raises(InputError, match="nothing is fed"):
         run(graph, {})
     with pytest.raises(InputError, match=r"shape \(1, 3, 8, 9\); expected \(1, 3, 8, 8\)"):
         run(graph, {"x": np.zeros((1, 3, 8, 9), np.float32)})
+    for wrong in (np.array("a"), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(InputError, match="feed float32 numbers"):
+            run(graph, {"x": wrong})  # type: ignore[dict-item]
 
 
 def test_a_graph_cannot_be_changed() -> None:

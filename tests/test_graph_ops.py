@@ -12,9 +12,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facelet.graph.ir import Node
+from facelet.errors import GraphError
+from facelet.graph.ir import ACTIVATIONS, Graph, Node, Shape
 from facelet.graph.onnx_io import read_graph, write_graph
-from facelet.graph.ops import OPS
+from facelet.graph.ops import OPS, output_shape
 from facelet.graph.reference import KERNELS, run
 
 Weights = dict[str, np.ndarray[Any, Any]]
@@ -123,6 +124,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     **{
         op: {
+            "two tensors": (lambda o: lambda r: (one_node(o, IMAGE, None, ("x", "x")), IMAGE))(op),
             "number": with_constants(op, IMAGE, lambda r: {"c": number(1.7)}),
             "channels": with_constants(op, IMAGE, lambda r: {"c": abs(f(r, 1, 6, 1, 1)) + np.float32(0.5)}),
             "rows": with_constants(op, IMAGE, lambda r: {"c": abs(f(r, 8)) + np.float32(0.5)}),
@@ -161,6 +163,7 @@ CASES: dict[str, dict[str, Any]] = {
         "transB": with_constants("Gemm", (3, 6), lambda r: {"w": f(r, 4, 6), "b": f(r, 4)}, transB=1),
         "scaled": with_constants("Gemm", (3, 6), lambda r: {"w": f(r, 6, 4), "b": f(r, 1, 4)}, alpha=0.5, beta=2.0),
         "no bias": with_constants("Gemm", (3, 6), lambda r: {"w": f(r, 6, 4)}),
+        "transA": with_constants("Gemm", (6, 3), lambda r: {"w": f(r, 6, 4)}, transA=1),
         "MatMul": with_constants("MatMul", (3, 6), lambda r: {"w": f(r, 6, 4)}),
     },
     "Reshape": {
@@ -204,7 +207,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """Per op of the graph, named cases: what makes the model and the shape of its input."""
 
-NOT_FROM_ONNX = {"FusedConv": "made by the pass `fuse`; its test is in test_graph_passes"}
+NOT_FROM_ONNX = {"FusedConv": "made by the pass `fuse`; its own test is below"}
 
 
 def by_onnxruntime(model: onnx.ModelProto, x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
@@ -241,3 +244,89 @@ def test_macs_are_products_of_the_field() -> None:
     graph = read_graph(model, batch=2)
     node: Node = graph.nodes[0]
     assert OPS["Conv"].macs(node, [graph.shapes[name] for name in node.inputs], graph.shapes[node.output]) == 31_104
+
+
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool", "LpPool"])
+def test_random_windows_agree_with_onnxruntime(op: str) -> None:
+    rng = np.random.default_rng(zlib.crc32(op.encode()))
+    for _ in range(80):
+        batch, groups = (int(v) for v in rng.integers(1, 4, 2))
+        size = [int(v) for v in rng.integers(1, 13, 2)]
+        kernel = [int(rng.integers(1, min(6, edge) + 1)) for edge in size]
+        shape = (batch, groups * int(rng.integers(1, 4)), *size)
+        way = str(rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID", "", ""]))
+        # strides wider than a window that is padded to the same size are refused, or done in several ways
+        strides = [int(rng.integers(1, (k if way.startswith("SAME") else 3) + 1)) for k in kernel]
+        attributes: dict[str, Any] = {"strides": strides, "kernel_shape": kernel}
+        attributes |= {"auto_pad": way} if way else {"pads": [int(rng.integers(0, kernel[i % 2])) for i in range(4)]}
+        weights: Weights = {}
+        if op == "Conv":
+            dilations = [
+                int(rng.integers(1, 3)) if 2 * k - 1 <= edge and not way else 1
+                for k, edge in zip(kernel, size, strict=True)
+            ]
+            attributes |= {"group": groups, "dilations": dilations}
+            out = groups * int(rng.integers(1, 4))
+            weights = {"w": f(rng, out, shape[1] // groups, *kernel), "b": f(rng, out)}
+        elif op == "AveragePool" and rng.random() < 0.5:
+            attributes["count_include_pad"] = 1
+        elif rng.random() < 0.5:
+            attributes["ceil_mode"] = 1
+        if op == "LpPool":
+            attributes["p"] = int(rng.integers(1, 4))
+        model = one_node(op, shape, weights, ("x", *weights), opset=22, **attributes)
+        x = f(rng, *shape)
+        found, wanted = run(read_graph(model, batch), {"x": x})["y"], by_onnxruntime(model, x)[0]
+        assert found.shape == wanted.shape, attributes
+        np.testing.assert_allclose(found, wanted, rtol=5e-5, atol=5e-5, err_msg=str(attributes))
+
+
+def test_a_convolution_in_pieces_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    model, shape = conv(IMAGE, (4, 3, 3, 2), group=2, pads=[1, 0, 1, 1], strides=[1, 2])(rng)
+    graph, x = read_graph(model, 2), f(rng, *shape)
+    whole = run(graph, {"x": x})["y"]
+    for largest in (1, 18, 40, 200):
+        monkeypatch.setattr("facelet.graph.reference.LARGEST_COLUMNS", largest)
+        np.testing.assert_allclose(run(graph, {"x": x})["y"], whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("activation", ["", *ACTIVATIONS])
+def test_a_fused_convolution_is_its_parts(activation: str, residual: bool) -> None:
+    rng = np.random.default_rng(zlib.crc32(f"{activation} {residual}".encode()))
+    constants = {"w": f(rng, 6, 6, 3, 3), "b": f(rng, 6)}
+    inputs = ["x", "w", "b"]
+    if activation == "PRelu":
+        constants["s"] = f(rng, 6)
+        inputs.append("s")
+    if residual:
+        inputs.append("x")
+    window = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
+    own = {"Clip": {"min": -0.5, "max": 2.0}, "LeakyRelu": {"alpha": 0.2}}.get(activation, {})
+    fused = Node("FusedConv", tuple(inputs), "y", {**window, **own, "activation": activation, "residual": residual})
+    shapes: dict[str, Shape] = {"x": IMAGE, **{name: array.shape for name, array in constants.items()}}
+    shapes["y"] = output_shape(fused, [shapes[name] for name in inputs])
+    graph = Graph("fused", ("x",), ("y",), (fused,), constants, shapes).check()
+    x = f(rng, *IMAGE)
+    written = write_graph(graph)
+    onnx.checker.check_model(written, full_check=True)
+    parts = ["Conv", *(["Add"] if residual else []), *([activation] if activation else [])]
+    assert [part.op_type for part in written.graph.node] == parts
+    read = {name for part in written.graph.node for name in part.input}
+    assert {tensor.name for tensor in written.graph.initializer} <= read
+    np.testing.assert_allclose(run(graph, {"x": x})["y"], by_onnxruntime(written, x)[0], rtol=2e-5, atol=2e-5)
+    with pytest.raises(GraphError, match="inputs, found"):
+        output_shape(fused, [shapes[name] for name in (*inputs, "b")])
+
+
+def test_lengths_of_zero_and_sums_after_a_large_value() -> None:
+    zero = np.zeros((2, 5, 6, 7), np.float32)
+    model, shape = CASES["LpNormalization"]["image"](np.random.default_rng(0))
+    graph = read_graph(model, shape[0])
+    np.testing.assert_array_equal(run(graph, {"x": zero})["y"], by_onnxruntime(model, zero)[0])
+    # onnxruntime's moving sum in float32 is 0 or below it after 1e9; each sum made anew is 1 and 2 squares
+    x = np.array([1e9, 1, 1, 1, 1], np.float32).reshape(1, 5, 1, 1)
+    spread = read_graph(one_node("LRN", x.shape, size=3, alpha=3.0, beta=0.5, bias=1.0))
+    found = run(spread, {"x": x})["y"].reshape(-1)
+    np.testing.assert_allclose(found, [1, 1e-9, 0.5, 0.5, 3**-0.5], rtol=1e-6)

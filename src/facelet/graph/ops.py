@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from facelet.errors import GraphError
-from facelet.graph.ir import Graph, Node, Shape
+from facelet.graph.ir import ACTIVATIONS, Graph, Node, Shape
 
 LARGEST_TENSOR = 2**28
 """Elements of one tensor; a file that asks for more is refused before anything is allocated."""
+
+LARGEST_WORK = 2**38
+"""Products, or comparisons of a window, of one node; a file that asks for more would not end."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,18 @@ def output_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
             f"{node}: gives a tensor of {_text([shape])}; sizes must be 1 or more and the tensor at most "
             f"{LARGEST_TENSOR} numbers"
         )
+    if (work := node_work(node, shapes, shape)) > LARGEST_WORK:
+        raise GraphError(f"{node}: needs {work} products; at most {LARGEST_WORK} are run")
     return shape
+
+
+def node_work(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
+    """What a node's sliding windows touch in all; 0 for ops whose work is the size of their tensors."""
+    if node.op in ("MaxPool", "AveragePool", "LpPool"):
+        return math.prod(out) * int(math.prod(node["kernel"]))
+    if node.op == "LRN":
+        return math.prod(out) * min(int(node["size"]), 2 * out[1])
+    return OPS[node.op].macs(node, shapes, out)
 
 
 def node_macs(graph: Graph, node: Node) -> int:
@@ -56,9 +70,9 @@ def node_macs(graph: Graph, node: Node) -> int:
     return OPS[node.op].macs(node, [graph.shapes[name] for name in node.inputs], graph.shapes[node.output])
 
 
-def pooled_size(node: Node, size: Shape, kernel: Sequence[int], dilations: Sequence[int] = (1, 1)) -> Shape:
-    """Output height and width of a window that slides over `size` (h, w)."""
-    pads, strides = node["pads"], node["strides"]
+def slid_shape(node: Node, x: Shape, kernel: Sequence[int], dilations: Sequence[int] = (1, 1)) -> Shape:
+    """Output height and width of a window that slides over an image `(n, c, h, w)`."""
+    pads, strides, size = node["pads"], node["strides"], x[2:]
     if min(strides) < 1 or min(kernel) < 1 or min(dilations) < 1 or min(pads) < 0:
         raise GraphError(f"{node}: kernel, strides and dilations must be 1 or more and pads 0 or more")
     out = []
@@ -68,6 +82,10 @@ def pooled_size(node: Node, size: Shape, kernel: Sequence[int], dilations: Seque
         if room < 0:
             raise GraphError(f"{node}: a window of {reach} does not fit into {size[axis]} pixels with its pads")
         out.append(room // strides[axis] + 1)
+    # wide strides make a small output of an image whose border alone would fill the memory
+    padded = math.prod(x[:2]) * math.prod(size[axis] + pads[axis] + pads[axis + 2] for axis in (0, 1))
+    if padded > LARGEST_TENSOR:
+        raise GraphError(f"{node}: pads {tuple(pads)} make an image of {padded} numbers; at most {LARGEST_TENSOR}")
     return tuple(out)
 
 
@@ -93,11 +111,18 @@ def _conv(node: Node, shapes: Sequence[Shape]) -> Shape:
         raise GraphError(f"{node}: a kernel of {_text([weight])} in {groups} group(s) does not fit {x[1]} channels")
     if len(shapes) > 2 and shapes[2] != (weight[0],):
         raise GraphError(f"{node}: a bias of {_text([shapes[2]])} does not fit {weight[0]} channels")
-    return (x[0], weight[0], *pooled_size(node, x[2:], weight[2:], node["dilations"]))
+    return (x[0], weight[0], *slid_shape(node, x, weight[2:], node["dilations"]))
 
 
 def _fused_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
-    out = _conv(node, shapes[:3])
+    out, activation = _conv(node, shapes[:3]), node["activation"]
+    if activation not in ("", *ACTIVATIONS):
+        raise GraphError(f"{node}: activation '{activation}' not known; known: {', '.join(ACTIVATIONS)}")
+    wanted = 3 + (activation == "PRelu") + bool(node["residual"])
+    if len(shapes) != wanted:
+        raise GraphError(f"{node}: needs {wanted} inputs, found {len(shapes)}")
+    if activation == "PRelu" and shapes[3] != (out[1],):
+        raise GraphError(f"{node}: slopes of {_text([shapes[3]])} do not fit {out[1]} channels")
     if node["residual"] and shapes[-1] != out:
         raise GraphError(f"{node}: a residual of {_text([shapes[-1]])} does not fit its output {_text([out])}")
     return out
@@ -118,7 +143,7 @@ def _pool(node: Node, shapes: Sequence[Shape]) -> Shape:
     kernel, pads = node["kernel"], node["pads"]
     if max(pads[0], pads[2]) >= kernel[0] or max(pads[1], pads[3]) >= kernel[1]:
         raise GraphError(f"{node}: pads {tuple(pads)} must be smaller than the window {tuple(kernel)}")
-    return (*x[:2], *pooled_size(node, x[2:], kernel))
+    return (*x[:2], *slid_shape(node, x, kernel))
 
 
 def _same(node: Node, shapes: Sequence[Shape]) -> Shape:

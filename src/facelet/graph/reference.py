@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from facelet.errors import GraphError, InputError
 from facelet.graph.ir import Array, Graph, Node, Shape
+
+LARGEST_COLUMNS = 2**22
+"""Numbers that a convolution copies side by side at once: 16 MiB, whatever the kernel and the image."""
 
 
 def run(graph: Graph, feeds: Mapping[str, Array], *, every: bool = False) -> dict[str, Array]:
@@ -22,13 +27,13 @@ def run(graph: Graph, feeds: Mapping[str, Array], *, every: bool = False) -> dic
         every: return all tensors that nodes write instead of the outputs alone.
 
     Raises:
-        InputError: an input is missing or of another shape.
+        InputError: an input is missing, of another shape, or not of numbers.
     """
     values: dict[str, Array] = dict(graph.constants)
     for name in graph.inputs:
         if name not in feeds:
             raise InputError(f"{graph.name}: nothing is fed to its input '{name}'")
-        array = np.asarray(feeds[name], np.float32)
+        array = _fed(feeds[name], f"{graph.name}: input '{name}'")
         if array.shape != graph.shapes[name]:
             raise InputError(f"{graph.name}: input '{name}' has shape {array.shape}; expected {graph.shapes[name]}")
         values[name] = array
@@ -42,6 +47,17 @@ def run(graph: Graph, feeds: Mapping[str, Array], *, every: bool = False) -> dic
                         del values[name]
     wanted = [node.output for node in graph.nodes] if every else graph.outputs
     return {name: values[name] for name in wanted}
+
+
+def _fed(value: Any, where: str) -> Array:
+    """An input as float32."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{where} is no array; feed float32 numbers") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where} holds {array.dtype}; feed float32 numbers")
+    return array.astype(np.float32, copy=False)
 
 
 def run_node(node: Node, inputs: Sequence[Array]) -> Array:
@@ -63,31 +79,53 @@ def _padded(x: Array, pads: Sequence[int], value: float = 0.0) -> Array:
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
 
 
-def _windows(x: Array, kernel: Shape, strides: Shape, dilations: Shape = (1, 1)) -> Array:
-    """All windows of an image: `(n, c, out_h, out_w, kernel_h, kernel_w)`, a view."""
-    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True))
-    view = sliding_window_view(x, reach, axis=(2, 3))
-    found: Array = view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-    return found
+def _place(node: Node, x: Array, kernel: Shape, dilations: Shape = (1, 1)) -> Shape:
+    """Output height and width of a window on a padded image."""
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    return tuple((x.shape[axis + 2] - reach[axis]) // node["strides"][axis] + 1 for axis in (0, 1))
+
+
+def _taps(node: Node, x: Array, kernel: Shape, size: Shape, dilations: Shape = (1, 1)) -> Iterator[tuple[Shape, Array]]:
+    """For each place (i, j) in a window, what all windows see there: `(n, c, out_h, out_w)`, a view."""
+    (down, across), (height, width) = node["strides"], size
+    for i, j in np.ndindex(*kernel):
+        top, left = i * dilations[0], j * dilations[1]
+        yield (
+            (i, j),
+            x[:, :, top : top + down * (height - 1) + 1 : down, left : left + across * (width - 1) + 1 : across],
+        )
 
 
 def _conv(node: Node, inputs: Sequence[Array]) -> Array:
-    x, weight, bias = inputs[:3]
-    groups, out_channels = node["groups"], len(weight)
-    windows = _windows(_padded(x, node["pads"]), weight.shape[2:], node["strides"], node["dilations"])
-    n, _, height, width = windows.shape[:4]
-    if groups == x.shape[1] == out_channels:
-        out = np.einsum("nchwij,cij->nchw", windows, weight[:, 0])
-    else:
-        parts = []
-        step = x.shape[1] // groups
-        kernels = weight.reshape(groups, out_channels // groups, -1)
-        for group in range(groups):
-            part = windows[:, group * step : (group + 1) * step].transpose(0, 1, 4, 5, 2, 3)
-            columns = part.reshape(n, kernels.shape[2], height * width)
-            parts.append(kernels[group] @ columns)
-        out = np.concatenate(parts, axis=1).reshape(n, out_channels, height, width)
-    return np.asarray(out + bias.reshape(1, -1, 1, 1), np.float32)
+    image, weight, bias = inputs[:3]
+    x, kernel, dilations = _padded(image, node["pads"]), weight.shape[2:], node["dilations"]
+    size = _place(node, x, kernel, dilations)
+    if node["groups"] == x.shape[1] == len(weight) and math.prod(kernel) <= math.prod(size):
+        out = np.broadcast_to(bias.reshape(1, -1, 1, 1), (len(x), len(weight), *size)).copy()
+        for (i, j), seen in _taps(node, x, kernel, size, dilations):
+            out += weight[:, 0, i, j].reshape(1, -1, 1, 1) * seen
+        return out
+    return _columns_conv(node, x, weight, size) + bias.reshape(1, -1, 1, 1)
+
+
+def _columns_conv(node: Node, x: Array, weight: Array, size: Shape) -> Array:
+    """Convolution of a padded image as matrix products, in pieces of at most `LARGEST_COLUMNS` numbers."""
+    (down, across), dilations, groups = node["strides"], node["dilations"], node["groups"]
+    kernels = weight.reshape(groups, len(weight) // groups, -1)
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, weight.shape[2:], strict=True))
+    windows = sliding_window_view(x, reach, axis=(2, 3))
+    windows = windows[:, :, ::down, ::across, :: dilations[0], :: dilations[1]]
+    height, width = size
+    wide = min(width, max(1, LARGEST_COLUMNS // kernels.shape[2]))
+    high = max(1, LARGEST_COLUMNS // (kernels.shape[2] * wide))
+    out = np.empty((len(x), groups, kernels.shape[1], height, width), np.float32)
+    channels = weight.shape[1]
+    for n, group, top, left in np.ndindex(len(x), groups, -(-height // high), -(-width // wide)):
+        rows, places = slice(top * high, (top + 1) * high), slice(left * wide, (left + 1) * wide)
+        part = windows[n, group * channels : (group + 1) * channels, rows, places]
+        columns = part.transpose(0, 3, 4, 1, 2).reshape(kernels.shape[2], -1)
+        out[n, group, :, rows, places] = (kernels[group] @ columns).reshape(-1, *part.shape[1:3])
+    return out.reshape(len(x), len(weight), height, width)
 
 
 def _fused_conv(node: Node, inputs: Sequence[Array]) -> Array:
@@ -116,35 +154,53 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)), np.float32)
 
 
+def _pooled(node: Node, x: Array, ufunc: np.ufunc, start: float) -> np.ndarray[Any, Any]:
+    """Every window of a padded image drawn together; by the shorter of two loops: places in a window, or windows."""
+    kernel, (down, across) = node["kernel"], node["strides"]
+    size = _place(node, x, kernel)
+    out = np.full((*x.shape[:2], *size), start, x.dtype)
+    if math.prod(kernel) <= math.prod(size):
+        for _, seen in _taps(node, x, kernel, size):
+            ufunc(out, seen, out=out)
+        return out
+    for row, column in np.ndindex(*size):
+        top, left = row * down, column * across
+        out[:, :, row, column] = ufunc.reduce(x[:, :, top : top + kernel[0], left : left + kernel[1]], axis=(2, 3))
+    return out
+
+
 def _max_pool(node: Node, inputs: Sequence[Array]) -> Array:
-    x = _padded(inputs[0], node["pads"], -np.inf)
-    return np.asarray(_windows(x, node["kernel"], node["strides"]).max(axis=(4, 5)))
+    return _pooled(node, _padded(inputs[0], node["pads"], -np.inf), np.maximum, -np.inf)
 
 
 def _average_pool(node: Node, inputs: Sequence[Array]) -> Array:
-    windows = _windows(_padded(inputs[0], node["pads"]), node["kernel"], node["strides"])
-    total = windows.sum(axis=(4, 5), dtype=np.float64)
+    total = _pooled(node, _padded(inputs[0], node["pads"]).astype(np.float64), np.add, 0.0)
     if node["count_include_pad"]:
         return np.asarray(total / float(np.prod(node["kernel"])), np.float32)
     ones = _padded(np.ones((1, 1, *inputs[0].shape[2:]), np.float32), node["pads"])
-    count = _windows(ones, node["kernel"], node["strides"]).sum(axis=(4, 5))
-    return np.asarray(total / count, np.float32)
+    return np.asarray(total / _pooled(node, ones, np.add, 0.0), np.float32)
 
 
 def _lp_pool(node: Node, inputs: Sequence[Array]) -> Array:
-    windows = np.abs(_windows(_padded(inputs[0], node["pads"]), node["kernel"], node["strides"])).astype(np.float64)
-    power = node["p"]
-    return np.asarray((windows**power).sum(axis=(4, 5)) ** (1 / power), np.float32)
+    powers = np.abs(_padded(inputs[0], node["pads"]).astype(np.float64)) ** node["p"]
+    return np.asarray(_pooled(node, powers, np.add, 0.0) ** (1 / node["p"]), np.float32)
 
 
 def _lrn(node: Node, inputs: Sequence[Array]) -> Array:
-    """Source: Krizhevsky et al., 2012, section 3.3, with ONNX's constants: alpha is divided by the size."""
-    x = inputs[0]
-    size = node["size"]
-    reach = min((size - 1) // 2, x.shape[1])  # beyond the channels there is nothing to add
-    squares = np.pad(x.astype(np.float64) ** 2, ((0, 0), (reach, reach), (0, 0), (0, 0)))
-    total = sliding_window_view(squares, 2 * reach + 1, axis=1).sum(axis=-1)
-    return np.asarray(x / (node["bias"] + node["alpha"] / size * total) ** node["beta"], np.float32)
+    """Source: Krizhevsky et al., 2012, section 3.3, with ONNX's constants: alpha is divided by the size.
+
+    Each sum is made anew: one that moves along the channels, adding and taking away, is wrong after a large value.
+    """
+    out, channels = np.empty_like(inputs[0]), inputs[0].shape[1]
+    reach = min((node["size"] - 1) // 2, channels - 1)  # beyond the channels there is nothing to add
+    for n, x in enumerate(inputs[0]):
+        squares = x.astype(np.float64) ** 2
+        total = squares.copy()
+        for away in range(1, reach + 1):
+            total[away:] += squares[:-away]
+            total[:-away] += squares[away:]
+        out[n] = x / (node["bias"] + node["alpha"] / node["size"] * total) ** node["beta"]
+    return out
 
 
 def _pad(node: Node, inputs: Sequence[Array]) -> Array:

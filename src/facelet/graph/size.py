@@ -72,10 +72,14 @@ def largest_live_bytes(graph: Graph) -> int:
             last[home.get(name, name)] = position
     for name in graph.outputs:
         last[home.get(name, name)] = len(graph.nodes)
-    live: dict[str, int] = {name: FLOAT_BYTES * math.prod(graph.shapes[name]) for name in graph.inputs}
-    largest = sum(live.values())
+    size = {name: FLOAT_BYTES * math.prod(graph.shapes[name]) for name in (*graph.inputs, *home.values())}
+    ends: dict[int, list[str]] = {}
+    for name in size:
+        ends.setdefault(last.get(name, 0), []).append(name)
+    live = largest = sum(size[name] for name in graph.inputs)
     for position, node in enumerate(graph.nodes):
-        live.setdefault(home[node.output], FLOAT_BYTES * math.prod(graph.shapes[node.output]))
-        largest = max(largest, sum(live.values()))
-        live = {name: size for name, size in live.items() if last.get(name, -1) > position}
+        if home[node.output] == node.output:
+            live += size[node.output]
+        largest = max(largest, live)
+        live -= sum(size[name] for name in ends.get(position, ()))
     return largest
