@@ -97,7 +97,7 @@ def distill(
 ) -> None:
     """Distil teachers into a student over a transfer set."""
     show = Output(json_, quiet)
-    with _training_extra():
+    with training_extra():
         from facelet.train.run import DistillOptions
         from facelet.train.run import distill as run_distillation
     options = DistillOptions(
@@ -164,7 +164,7 @@ def triplet(
 ) -> None:
     """Train a net with FaceNet's triplet loss on labelled crops."""
     show = Output(json_, quiet)
-    with _training_extra():
+    with training_extra():
         from facelet.train.run import TripletOptions, train_triplet
     options = TripletOptions(
         student=student,
@@ -196,7 +196,8 @@ def triplet(
 
 
 @contextmanager
-def _training_extra() -> Iterator[None]:
+def training_extra() -> Iterator[None]:
+    """Names the extra where a package of the training is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
