@@ -206,8 +206,29 @@ def dlib_runner(model: Model, threads: int | None) -> Runner:
     return run
 
 
+def opencl_runner(model: Model, threads: int | None) -> Runner:
+    """Runs a `.onnx` file with this package's own engine on an OpenCL device, checked against NumPy when first met.
+
+    Raises:
+        MissingExtraError: pyopencl is not installed.
+        GraphError: the file holds an op that the engine does not know.
+        DeviceError: there is no device, or one that computes wrongly or hangs.
+        ModelError: the network does not fit the card.
+    """
+    from facelet.graph.onnx_io import read_graph
+    from facelet.opencl.runner import load_network
+
+    if model.path.suffix != ".onnx":
+        raise InputError(f"{model.path}: the backend opencl reads .onnx files only; leave the backend out")
+    graph = read_graph(model.path)
+    check_shapes(str(model.path), model.card, list(graph.shapes[graph.inputs[0]]), list(graph.shapes[graph.outputs[0]]))
+    network = load_network(model.path, None, threads)
+    return lambda crops: network(network_input(crops, model.card))
+
+
 BACKENDS: dict[str, Callable[[Model, int | None], Runner]] = {
     "onnxruntime": onnxruntime_runner,
+    "opencl": opencl_runner,
     "openvino": openvino_runner,
     "dlib": dlib_runner,
 }

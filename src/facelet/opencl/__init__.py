@@ -1,0 +1,1 @@
+"""Graph -> OpenCL program -> session on a device."""

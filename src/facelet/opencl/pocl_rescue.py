@@ -1,0 +1,70 @@
+"""Makes PoCL 3.0 from PyPI work on processors that are newer than its compiler.
+
+Its LLVM 14 (2022) calls a processor that it does not know "generic", a name that its own front end then refuses:
+`error: unknown target CPU 'generic'`, for every program, for example on AMD's Zen 5. There is no option for the name.
+PoCL 3.1 and later choose a name by what the processor can do instead; this does the same for 3.0, by putting that
+name in place of the answer of the library's function that asks LLVM, in this process's memory alone. It must happen
+before the first call of OpenCL. Whatever does not look as expected is left as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import mmap
+import platform
+import struct
+from collections.abc import Collection
+from pathlib import Path
+
+QUESTION = "pocl_get_llvm_cpu_name"
+"""The library's function that asks; it returns a string from malloc."""
+
+_kept: list[ctypes.Array[ctypes.c_char]] = []
+"""Names that PoCL copies for as long as the process lives."""
+
+
+def target(flags: Collection[str]) -> str:
+    """LLVM's name of the widest processor whose instructions are all among a processor's flags."""
+    if {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "bmi2"} <= set(flags):
+        return "skylake-avx512"
+    if {"avx2", "fma", "bmi2", "f16c"} <= set(flags):
+        return "haswell"
+    return "x86-64"
+
+
+def rescue(flags: Collection[str]) -> bool:
+    """Puts a name in place of "generic"; whether that was needed and done."""
+    found = importlib.util.find_spec("pyopencl")
+    if found is None or found.origin is None or platform.machine() != "x86_64" or platform.system() != "Linux":
+        return False
+    libraries = sorted((Path(found.origin).parent / ".libs").glob("libpocl-*.so"))
+    if len(libraries) != 1:
+        return False
+    try:
+        library = ctypes.CDLL(str(libraries[0]))
+        question = getattr(library, QUESTION)
+    except (OSError, AttributeError):
+        return False
+    question.restype = ctypes.c_char_p
+    if question() != b"generic":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    name = ctypes.create_string_buffer(target(flags).encode())
+    _kept.append(name)
+    strdup = ctypes.cast(libc.strdup, ctypes.c_void_p).value
+    # mov rdi, name; mov rax, strdup; jmp rax: PoCL frees each copy
+    code = (
+        b"\x48\xbf" + struct.pack("<Q", ctypes.addressof(name)) + b"\x48\xb8" + struct.pack("<Q", strdup) + b"\xff\xe0"
+    )
+    address = ctypes.cast(question, ctypes.c_void_p).value
+    if address is None:
+        return False
+    page = address & ~(mmap.PAGESIZE - 1)
+    span = ctypes.c_size_t(address + len(code) - page)
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    if libc.mprotect(ctypes.c_void_p(page), span, everything):
+        return False
+    ctypes.memmove(address, code, len(code))
+    libc.mprotect(ctypes.c_void_p(page), span, mmap.PROT_READ | mmap.PROT_EXEC)
+    return True
