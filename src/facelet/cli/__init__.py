@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import facelet
-from facelet.cli import align, demo, evaluate, models, synthetic, train, verify
+from facelet.cli import align, bench, demo, evaluate, graph, models, opencl, synthetic, train, verify
 from facelet.errors import FaceletError
 
 app = typer.Typer(
@@ -35,6 +35,11 @@ app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(evaluate.calibrate)
+app.command("inspect")(graph.inspect)
+app.command("prune")(graph.prune)
+app.command("compile")(opencl.compile_)
+app.command("devices")(opencl.devices)
+app.command("bench")(bench.bench)
 app.command("distill")(train.distill)
 app.add_typer(train_group, name="train")
 app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")

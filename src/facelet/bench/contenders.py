@@ -1,0 +1,186 @@
+"""The runtimes that are compared: each loads an ONNX file and returns a function from planes to embedding.
+
+Every contender computes in float32 unless its name says otherwise, on as many threads as it is told. Their
+packages are optional (extra `bench`); one that is not installed is left out of a comparison, by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.errors import MissingExtraError, ModelError, UnknownNameError
+from facelet.opencl.runtime import THREAD_VARIABLES
+
+Array = NDArray[np.float32]
+Network = Callable[[Array], Array]
+"""`(batch, 3, h, w)` float32 in, the first output out."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A runtime.
+
+    Attributes:
+        packages: what must be importable.
+        load: makes the network of an ONNX file at a batch size and a number of threads.
+    """
+
+    packages: tuple[str, ...]
+    load: Callable[[Path, int, int], Network]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that are not installed."""
+        return tuple(name for name in self.packages if importlib.util.find_spec(name) is None)
+
+
+def _onnxruntime(path: Path, threads: int, batch: int) -> Network:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda planes: np.asarray(session.run(None, {name: planes})[0])
+
+
+def _openvino(precision: str) -> Callable[[Path, int, int], Network]:
+    def load(path: Path, threads: int, batch: int) -> Network:
+        import openvino
+
+        core = openvino.Core()
+        network = core.read_model(str(path))
+        shape = network.inputs[0].get_partial_shape()
+        network.reshape([batch, *(shape[i].get_length() for i in range(1, 4))])
+        settings: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
+        request = core.compile_model(network, "CPU", settings).create_infer_request()
+        return lambda planes: np.array(request.infer([planes])[0])
+
+    return load
+
+
+def _ncnn(path: Path, threads: int, batch: int) -> Network:
+    """Ncnn has no batch: the images go through one after another. `pnnx` makes its files from the ONNX file."""
+    import ncnn
+    import onnxruntime
+
+    shape = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].shape
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.onnx"
+        copy.write_bytes(path.read_bytes())
+        size = ",".join(str(side) for side in (1, *shape[1:]))
+        made = subprocess.run(
+            [str(Path(sys.executable).with_name("pnnx")), copy.name, f"inputshape=[{size}]"],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+        )
+        if made.returncode or not (Path(folder) / "model.ncnn.param").exists():
+            raise ModelError(f"{path}: pnnx cannot convert it for ncnn")
+        net = ncnn.Net()
+        net.opt.num_threads = threads
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        net.opt.use_bf16_storage = False
+        net.load_param(str(Path(folder) / "model.ncnn.param"))
+        net.load_model(str(Path(folder) / "model.ncnn.bin"))
+
+    def one(image: Array) -> Array:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(image))
+        return np.array(extractor.extract("out0")[1])
+
+    return lambda planes: np.stack([one(image) for image in planes])
+
+
+def _tinygrad(path: Path, threads: int, batch: int) -> Network:
+    """Tinygrad compiles its own kernels for the OpenCL device that pyopencl brings; threads are the device's."""
+    from tinygrad import Tensor, TinyJit  # type: ignore[attr-defined]
+    from tinygrad.nn.onnx import OnnxRunner
+
+    runner = OnnxRunner(str(path))
+    name = next(iter(runner.graph_inputs))
+    step = TinyJit(lambda x: next(iter(runner({name: x}).values())).realize())
+    return lambda planes: np.asarray(step(Tensor(planes).realize()).numpy())
+
+
+CONTENDERS: dict[str, Contender] = {
+    "onnxruntime": Contender(("onnxruntime",), _onnxruntime),
+    "openvino": Contender(("openvino",), _openvino("f32")),
+    "openvino:bf16": Contender(("openvino",), _openvino("bf16")),
+    "ncnn": Contender(("ncnn", "pnnx"), _ncnn),
+    "tinygrad:opencl": Contender(("tinygrad", "pyopencl"), _tinygrad),
+}
+"""Runtimes by name; those of our own engine, `opencl:DEVICE`, are added per device (see `measure`)."""
+
+
+def available(tell: Callable[[str], None]) -> list[str]:
+    """All runtimes that are installed, our engine on every OpenCL device among them.
+
+    Args:
+        tell: is told which are left out, and why.
+    """
+    found = []
+    for name, contender in CONTENDERS.items():
+        if contender.missing:
+            tell(f"{name}: left out, {' and '.join(contender.missing)} not installed (pip install 'facelet[bench]')")
+        else:
+            found.append(name)
+    try:
+        from facelet.opencl.runtime import devices
+
+        found += [f"opencl:{device.name}" for device in devices()]
+    except MissingExtraError as error:
+        tell(f"opencl: left out, {error}")
+    return found
+
+
+def _opencl(path: Path, device: str, threads: int, batch: int) -> Network:
+    from facelet.opencl.runner import load_network
+
+    return load_network(path, device, threads)
+
+
+def environment(backend: str, threads: int) -> dict[str, str]:
+    """Environment variables that a backend's process starts with; OpenCL runtimes read their thread count there."""
+    found = {"OMP_NUM_THREADS": str(threads)}
+    if backend.startswith(("opencl:", "tinygrad:")):
+        found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if backend == "tinygrad:opencl":
+        found["DEV"] = "CL"
+    return found
+
+
+def load_network(backend: str, path: Path, threads: int, batch: int) -> Network:
+    """Loads a file in one runtime.
+
+    Args:
+        backend: key of `CONTENDERS`, or "opencl:DEVICE" with a device of `facelet devices`.
+
+    Raises:
+        UnknownNameError: no such runtime.
+        MissingExtraError: its packages are not installed.
+    """
+    if backend.startswith("opencl:"):
+        return _opencl(path, backend.removeprefix("opencl:"), threads, batch)
+    if backend not in CONTENDERS:
+        raise UnknownNameError("backend", backend, CONTENDERS)
+    contender = CONTENDERS[backend]
+    if contender.missing:
+        raise MissingExtraError(contender.missing[0], "bench")
+    return contender.load(path, threads, batch)
