@@ -147,10 +147,10 @@ def test_the_first_device_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv(runner.DEVICE_VARIABLE, raising=False)
     original = runner._load
 
-    def load(path: Path, device: Any, threads: int | None) -> Any:
+    def load(path: Path, device: Any) -> Any:
         if device == "broken":
             raise DeviceError("device broken: computes nothing")
-        return original(path, device, threads)
+        return original(path, device)
 
     monkeypatch.setattr(runner, "_load", load)
     monkeypatch.setattr(runner, "devices", lambda threads: ["broken", good])

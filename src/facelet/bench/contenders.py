@@ -6,6 +6,7 @@ packages are optional (extra `bench`); one that is not installed is left out of 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -110,13 +111,13 @@ def _ncnn(path: Path, threads: int, batch: int) -> Network:
 
 def _tinygrad(path: Path, threads: int, batch: int) -> Network:
     """Tinygrad compiles its own kernels for the OpenCL device that pyopencl brings; threads are the device's."""
-    from tinygrad import Tensor, TinyJit  # type: ignore[attr-defined]
-    from tinygrad.nn.onnx import OnnxRunner
+    tinygrad: Any = importlib.import_module("tinygrad")
+    OnnxRunner: Any = importlib.import_module("tinygrad.nn.onnx").OnnxRunner  # noqa: N806 - a class
 
     runner = OnnxRunner(str(path))
     name = next(iter(runner.graph_inputs))
-    step = TinyJit(lambda x: next(iter(runner({name: x}).values())).realize())
-    return lambda planes: np.asarray(step(Tensor(planes).realize()).numpy())
+    step = tinygrad.TinyJit(lambda x: next(iter(runner({name: x}).values())).realize())
+    return lambda planes: np.asarray(step(tinygrad.Tensor(planes).realize()).numpy())
 
 
 CONTENDERS: dict[str, Contender] = {

@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def _program(body: str, arena: int, size: int, device: Device) -> Program:
     """A program of one kernel."""
     kernel = render.kernel("roof", body)
     launch = Launch(kernel.name, (0,) * 6, (size, 1), "roofline")
-    tuning = replace(tuning_for(device, None), single=False)
+    tuning = tuning_for(device)
     text = render.source([kernel], [launch], tuning)
     return Program("roofline", text, (launch,), np.zeros(16, np.float32), arena, arena, (), (), tuning)
 
@@ -94,7 +93,7 @@ def main(text: str) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     device = open_device(task["device"], threads)
     graph = optimise(read_graph(Path(task["model"])))
-    tuning = replace(tuning_for(device, threads), single=False)
+    tuning = tuning_for(device)
     open_session(graph, device, tuning)  # checked before it is timed
     program = lower(graph, tuning)
     session = device.load(program)

@@ -125,11 +125,6 @@ class Device:
         wide = int(self.handle.native_vector_width_float)
         return wide if wide in (4, 8, 16) else 8
 
-    @property
-    def is_cpu(self) -> bool:
-        """Whether it is the host's processor."""
-        return bool(self.handle.type & start().device_type.CPU)
-
     def load(self, program: Program, source: str | None = None) -> Session:
         """Builds a program.
 
