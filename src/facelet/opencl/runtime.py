@@ -58,7 +58,15 @@ def start(threads: int | None = None) -> Any:
     Path(os.environ["POCL_CACHE_DIR"]).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
     _offer_drivers()
-    rescue(_processor_flags())
+    flags = _processor_flags()
+    rescue(flags)
+    if {
+        "avx512f",
+        "avx512bw",
+        "avx512dq",
+        "avx512vl",
+    } <= flags:  # Intel's runtime takes new AMD processors for old ones
+        os.environ.setdefault("CL_CONFIG_CPU_TARGET_ARCH", "skx")
     try:
         import pyopencl
     except ImportError as error:
