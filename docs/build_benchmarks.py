@@ -18,12 +18,13 @@ HEAD = """# Speed, side by side
 Our OpenCL engine beside the runtimes that people use: the same file, the same threads, one process each, blocks in
 turns, medians. The ratio is onnxruntime's time over the runtime's: above 1 is faster. All in float32 on the CPU.
 
-    pip install '.[opencl,fpga,bench]'
-    facelet bench MODEL --threads 1 --threads 2 --out runs/bench
+    pip install '.[opencl,bench]'
+    facelet bench MODEL --backend openvino --backend ncnn --backend opencl:pocl --backend opencl:pocl:2 \\
+        --threads 1 --blocks 4
 
-OpenVINO is told to compute in float32 (its default on such processors is bfloat16). `opencl:intel` is Intel's CPU
-runtime (wheel 2023.2.4), `opencl:pocl` Debian's PoCL 3.1, `opencl:pocl:2` PoCL 3.0 of PyPI. "cold" is from an
-empty cache to the first embedding, with the check of every tensor against NumPy; "warm" the same with the cache.
+OpenVINO is told to compute in float32 (its default on such processors is bfloat16).
+`opencl:pocl` is Debian's PoCL 3.1, `opencl:pocl:2` PoCL 3.0 of PyPI. "cold" is from an empty cache to the first
+embedding, with the check of every tensor against NumPy; "warm" the same with the cache.
 A virtual machine of two cores (AMD EPYC, family 26, AVX-512) that other work shares: ratios hold better than
 milliseconds.
 """

@@ -110,7 +110,7 @@ def _ncnn(path: Path, threads: int, batch: int) -> Network:
 
 
 def _tinygrad(path: Path, threads: int, batch: int) -> Network:
-    """Tinygrad compiles its own kernels for the OpenCL device that pyopencl brings; threads are the device's."""
+    """Tinygrad compiles its own kernels for the system's first OpenCL device; threads are the device's."""
     tinygrad: Any = importlib.import_module("tinygrad")
     OnnxRunner: Any = importlib.import_module("tinygrad.nn.onnx").OnnxRunner  # noqa: N806 - a class
 
@@ -151,12 +151,6 @@ def available(tell: Callable[[str], None]) -> list[str]:
     return found
 
 
-def _opencl(path: Path, device: str, threads: int, batch: int) -> Network:
-    from facelet.opencl.runner import load_network
-
-    return load_network(path, device, threads)
-
-
 def environment(backend: str, threads: int) -> dict[str, str]:
     """Environment variables that a backend's process starts with; OpenCL runtimes read their thread count there."""
     found = {"OMP_NUM_THREADS": str(threads)}
@@ -178,7 +172,9 @@ def load_network(backend: str, path: Path, threads: int, batch: int) -> Network:
         MissingExtraError: its packages are not installed.
     """
     if backend.startswith("opencl:"):
-        return _opencl(path, backend.removeprefix("opencl:"), threads, batch)
+        from facelet.opencl import runner
+
+        return runner.load_network(path, backend.removeprefix("opencl:"), threads)
     if backend not in CONTENDERS:
         raise UnknownNameError("backend", backend, CONTENDERS)
     contender = CONTENDERS[backend]
