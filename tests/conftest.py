@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("POCL_MAX_PTHREAD_COUNT", "1")  # drivers read it once a process, whichever test comes first
+
 
 @dataclass(frozen=True)
 class Ended:

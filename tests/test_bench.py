@@ -10,10 +10,10 @@ import pytest
 
 from conftest import Ended
 from facelet.bench.contenders import CONTENDERS, environment, load_network
+from facelet.bench.layers import layer_times
 from facelet.bench.measure import measure
 from facelet.errors import MissingExtraError, ModelError, UnknownNameError
 from facelet.model_files import find_model
-from test_opencl_check import working_device
 
 MODEL = find_model("facelet_xs")
 
@@ -36,10 +36,20 @@ def test_rows_plot_and_table(cli: Callable[..., Ended], tmp_path: Path) -> None:
 
 
 def test_our_engine_takes_part() -> None:
-    device = working_device()
-    rows = measure(MODEL, (3, 96, 96), [f"opencl:{device.name}"], 1, 1, blocks=1)
-    assert [row.backend for row in rows] == ["onnxruntime", f"opencl:{device.name}"]
+    pytest.importorskip("pyopencl")
+    rows = measure(MODEL, (3, 96, 96), ["opencl:pocl"], 1, 1, blocks=1)
+    assert [row.backend for row in rows] == ["onnxruntime", "opencl:pocl"]
     assert rows[1].error < 1e-4
+
+
+def test_layers_are_held_against_the_roofline() -> None:
+    pytest.importorskip("pyopencl")
+    found = layer_times(MODEL, "pocl", 1)
+    macs = sum(row["gflops"] * row["ms"] for row in found["layers"]) / 2
+    assert macs == pytest.approx(34.1, abs=0.1)  # millions, as the model's page says
+    assert found["roofline"]["gflops"] > 1
+    assert found["roofline"]["gbs"] > 0.1
+    assert all(0 < row["of_roofline"] < 20 for row in found["layers"])
 
 
 def test_what_fails_is_named_and_the_rest_goes_on() -> None:

@@ -1,169 +1,223 @@
-"""Oracle: every op and every shipped model on an OpenCL device, against NumPy and onnxruntime."""
+"""Oracle: kernels on PoCL against NumPy, op by op, and shipped models against onnxruntime."""
 
 from __future__ import annotations
 
 import json
-import zlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from conftest import Ended
-from facelet.embedder import Embedder
-from facelet.errors import GraphError
-from facelet.graph.ir import Graph, Node
+from facelet.errors import DeviceError, UnknownNameError
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
-from facelet.graph.reference import run
 from facelet.model_files import SHIPPED_MODELS, find_model
-from facelet.opencl.check import open_session
+from facelet.opencl.check import Task, check_apart, compare
+from facelet.opencl.config import AVX2, AVX512
 from facelet.opencl.lower import lower
-from facelet.opencl.program import Tuning
-from test_graph_ops import CASES, f
-from test_opencl_check import working_device
+from facelet.opencl.sample import sample_graph
+from facelet.opencl.session import Session, check_record, open_session
+from tiny_graphs import every_op
+from tiny_models import tiny_card, write_tiny
 
-FOREIGN = {
-    "mobilefacenet": ("teachers/mobilefacenet-foamliu/mobilefacenet.onnx", 0.0, 1.0),
-    "yunet": ("detectors/yunet_n_320_320.onnx", 120.0, 60.0),
-}
+if TYPE_CHECKING:
+    from facelet.opencl.runtime import OpenCLRuntime
 
-WITHOUT_KERNEL = {("Pad", ""), ("PRelu", "2d"), ("BatchNormalization", "2d")}
-"""Cases that are refused: padding of channels, and slopes and norms of what is no image."""
+pytest.importorskip("pyopencl", reason="pyopencl is not installed; mend with: pip install 'facelet[opencl]'")
 
 
 @pytest.fixture(scope="module")
-def device() -> Any:
-    return working_device()
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> OpenCLRuntime:
+    """PoCL on one thread; what it compiles stays in a temporary folder."""
+    os.environ.setdefault("POCL_CACHE_DIR", str(tmp_path_factory.mktemp("pocl")))
+    from facelet.opencl.runtime import OpenCLRuntime, find_devices
+
+    names = [device.name for device in find_devices(1) if device.name.startswith("pocl")]
+    if not names:
+        pytest.skip("no PoCL device; mend with: pip install 'pyopencl[pocl]'")
+    return OpenCLRuntime(names[-1], 1)  # the oldest: PyPI's, where there are two
 
 
-def relative(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
-    return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
+def test_every_op_agrees_with_numpy(runtime: OpenCLRuntime) -> None:
+    program = lower(every_op(2), AVX512)
+    assert compare(runtime.load(program, whole=False), program, "pocl") < 1e-4
 
 
-@pytest.mark.parametrize(("op", "case"), [(op, case) for op, cases in CASES.items() for case in cases])
-def test_an_op_agrees_with_numpy(op: str, case: str, device: Any) -> None:
-    rng = np.random.default_rng(zlib.crc32(f"{op} {case}".encode()))
-    model, shape = CASES[op][case](rng)
-    graph = read_graph(model, batch=shape[0])
-    x = f(rng, *shape)
-    expected = run(graph, {"x": x})
-    try:
-        program = lower(graph, Tuning(vector=device.vector))
-    except GraphError as error:
-        if "has no OpenCL kernel" not in str(error) or (op, case) not in WITHOUT_KERNEL:
-            raise
-        return
-    assert (op, case) not in WITHOUT_KERNEL
-    found = device.load(program).run({"x": x})
-    for name in graph.outputs:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("vector", [4, 8, 16])
-@pytest.mark.parametrize("single", [False, True])
-def test_widths_and_single_launch_agree(vector: int, single: bool, device: Any) -> None:
-    graph = read_graph(find_model("facelet_xs"))
-    x = np.random.default_rng(vector).standard_normal(graph.shapes["pixels"]).astype(np.float32)
-    program = lower(graph, Tuning(vector=vector, pixels=4, blocks=2, single=single))
-    found = device.load(program).run({"pixels": x})["embedding"]
-    assert relative(found, run(graph, {"pixels": x})["embedding"]) < 1e-4
-
-
-def residual_graph(activation: str, extra: dict[str, Any]) -> Graph:
-    """A convolution in groups with residual and activation, and a depthwise one, whose kernels no shipped net has."""
-    rng = np.random.default_rng(3)
-    window = {"dilations": (1, 1), "pads": (1, 1, 1, 1), "strides": (1, 1), "activation": activation, **extra}
-    constants = {
-        "w": rng.standard_normal((20, 5, 3, 3)).astype(np.float32),
-        "d": rng.standard_normal((20, 1, 5, 5)).astype(np.float32),
-        "b": rng.standard_normal(20).astype(np.float32),
-        "s": rng.random(20).astype(np.float32),
-    }
-    slope = ("s",) if activation == "PRelu" else ()
-    nodes = (
-        Node("FusedConv", ("x", "w", "b", *slope, "x"), "a", {**window, "groups": 4, "residual": True}),
-        Node(
-            "FusedConv",
-            ("a", "d", "b", *slope, "x"),
-            "y",
-            {**window, "groups": 20, "residual": True, "pads": (2, 2, 2, 2)},
-        ),
-    )
-    shape = (2, 20, 7, 9)
-    shapes = {"x": shape, "a": shape, "y": shape, **{name: array.shape for name, array in constants.items()}}
-    return Graph("residual", ("x",), ("y",), nodes, constants, shapes).check()
-
-
-@pytest.mark.parametrize(
-    ("activation", "extra"),
-    [
-        ("", {}),
-        ("Relu", {}),
-        ("PRelu", {}),
-        ("LeakyRelu", {"alpha": 0.2}),
-        ("Clip", {"min": -0.5, "max": 6.0}),
-        ("Sigmoid", {}),
-        ("HardSwish", {}),
-    ],
-)
-def test_what_convolutions_take_along(activation: str, extra: dict[str, Any], device: Any) -> None:
-    graph = residual_graph(activation, extra)
-    x = np.random.default_rng(4).standard_normal(graph.shapes["x"]).astype(np.float32)
-    found = device.load(lower(graph, Tuning(vector=8))).run({"x": x})["y"]
-    assert relative(found, run(graph, {"x": x})["y"]) < 1e-5
+def test_narrow_vectors_agree_with_numpy(runtime: OpenCLRuntime) -> None:
+    program = lower(sample_graph(), AVX2)
+    assert compare(runtime.load(program, whole=False), program, "pocl") < 1e-4
 
 
 @pytest.mark.parametrize("name", SHIPPED_MODELS)
-def test_shipped_models_agree_with_onnxruntime(name: str, device: Any) -> None:
-    session = onnxruntime.InferenceSession(str(find_model(name)), providers=["CPUExecutionProvider"])
-    for batch in (1, 8):
-        x = np.random.default_rng(batch).standard_normal((batch, 3, 96, 96)).astype(np.float32)
-        found = open_session(read_graph(find_model(name), batch), device).run({"pixels": x})["embedding"]
-        assert relative(found, session.run(None, {"pixels": x})[0]) < 1e-4
+def test_shipped_models_agree_with_onnxruntime(runtime: OpenCLRuntime, name: str) -> None:
+    path = find_model(name)
+    if path.suffix != ".onnx":
+        pytest.skip("not an ONNX model")
+    oracle = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    program = lower(optimise(read_graph(path)), runtime.device.config)
+    executable = runtime.load(program, whole=True)
+    port = program.inputs[0]
+    x = np.random.default_rng(0).standard_normal((8, *port.shape[1:])).astype(np.float32)
+    entry = oracle.get_inputs()[0].name
+    for images in (x[:1], x):
+        wanted = oracle.run(None, {entry: images})[0]
+        found = executable.run({port.name: images})[program.outputs[0].name]
+        assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("name", FOREIGN)
-def test_foreign_models_agree_with_numpy(name: str, device: Any, data_dir: Path) -> None:
-    path, mean, spread = FOREIGN[name]
-    for batch in (1, 8):
-        graph = optimise(read_graph(data_dir / path, batch))
-        (entry,) = graph.inputs
-        x = (mean + spread * np.random.default_rng(batch).standard_normal(graph.shapes[entry])).astype(np.float32)
-        found = device.load(lower(graph, Tuning(vector=device.vector))).run({entry: x})
-        expected = run(graph, {entry: x})  # itself within 1e-4 of onnxruntime: test_graph_onnx
-        assert max(relative(found[output], expected[output]) for output in graph.outputs) < 1e-4
+def test_a_program_for_eight_images_agrees_with_onnxruntime(runtime: OpenCLRuntime) -> None:
+    path = find_model("facelet_xs")
+    oracle = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    program = lower(optimise(read_graph(path, 8)), runtime.device.config)
+    x = np.random.default_rng(0).standard_normal(program.inputs[0].shape).astype(np.float32)
+    wanted = oracle.run(None, {oracle.get_inputs()[0].name: x})[0]
+    found = runtime.load(program, whole=False).run({program.inputs[0].name: x})[program.outputs[0].name]
+    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-def test_the_backend_embeds_any_number_of_crops(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACELET_OPENCL_DEVICE", device.name)
-    crops = np.random.default_rng(0).integers(0, 255, (11, 96, 96, 3), np.uint8)
-    ours = Embedder.load("facelet_xs", backend="opencl").embed(crops)
-    theirs = Embedder.load("facelet_xs").embed(crops)
-    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+def test_whole_and_layer_by_layer_agree(runtime: OpenCLRuntime) -> None:
+    program = lower(sample_graph(), runtime.device.config)
+    x = np.random.default_rng(0).standard_normal((5, 3, 16, 16)).astype(np.float32)
+    outputs = [runtime.load(program, whole=whole).run({"x": x})["y"] for whole in (True, False)]
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
+    assert compare(runtime.load(program, whole=True), program, "pocl") < 1e-4
 
 
-def test_devices_are_listed_with_what_works(device: Any, cli: Callable[..., Ended]) -> None:
-    said = json.loads(cli("devices", "--json").out)
-    assert next(row for row in said if row["name"] == device.name)["works"]
-    assert device.name in cli("devices").out
+def test_a_check_is_done_once_and_recorded(runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = lower(sample_graph(), runtime.device.config)
+    session = Session(program, runtime)
+    record = check_record(runtime.device, program, True)
+    assert json.loads(record.read_text())["worst"] < 1e-4
+    monkeypatch.setattr("facelet.opencl.session.check_apart", lambda *_: pytest.fail("checked again"))
+    x = np.ones((1, 3, 16, 16), np.float32)
+    np.testing.assert_array_equal(Session(program, runtime).run(x)["y"], session.run(x)["y"])
 
 
-def test_a_damaged_binary_is_built_anew(device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facelet.opencl import runtime
-    from facelet.opencl.trial import trial_graph
+def test_a_driver_that_crashes_or_hangs_takes_nothing_along(
+    runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = lower(sample_graph(), runtime.device.config)
+    task = Task(program, runtime.device.name, 1, whole=True)
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGABRT)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(DeviceError, match=r"the driver crashed \(SIGABRT\)"):
+        check_apart(task)
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(60)\n")
+    with pytest.raises(DeviceError, match="the driver hangs"):
+        check_apart(task, limit_s=0.5)
 
-    monkeypatch.setenv("FACELET_CACHE", str(tmp_path))
-    graph = trial_graph()
-    program = replace(lower(graph, Tuning(vector=8)), name="damaged")
-    device.load(program)
-    (binary,) = (tmp_path / "opencl").glob("*.bin")
-    binary.write_bytes(b"no program")
-    monkeypatch.setitem(runtime._started, "builds", {})
-    x = {"x": np.ones((1, 3, 12, 12), np.float32)}
-    assert relative(device.load(program).run(x)["y"], run(graph, x)["y"]) < 1e-4
+
+def test_a_broken_kernel_is_found_and_named(runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facelet.opencl import render
+
+    right = render.template("depthwise")
+    monkeypatch.setattr(
+        render, "template", lambda name: right.replace("sum[p] +=", "sum[p] -=") if name == "depthwise" else _read(name)
+    )
+    program = lower(sample_graph(), runtime.device.config)
+    with pytest.raises(DeviceError, match="the kernel depthwise_0 of"):
+        compare(runtime.load(program, whole=False), program, "pocl")
+    monkeypatch.setattr(render, "template", lambda name: "syntax error" if name == "prelude" else _read(name))
+    with pytest.raises(DeviceError, match="cannot build the program"):
+        runtime.load(program, whole=False)
+
+
+def _read(name: str) -> str:
+    from facelet.opencl.render import FOLDER
+
+    return (FOLDER / f"{name}.cl").read_text(encoding="utf-8")
+
+
+def test_devices_are_chosen_by_name(runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facelet.opencl.runtime import OpenCLRuntime
+
+    with pytest.raises(UnknownNameError, match="OpenCL device 'poclet': not known; did you mean"):
+        OpenCLRuntime("poclet")
+    monkeypatch.setenv("FACELET_OPENCL_DEVICE", runtime.device.name)
+    assert OpenCLRuntime().device == runtime.device
+    with pytest.raises(DeviceError, match=r"runs on 1 thread\(s\) in this process already, not on 7"):
+        OpenCLRuntime(runtime.device.name, 7)
+
+
+def test_the_first_device_that_works_is_taken(
+    runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from facelet.opencl import runner
+
+    path, good = write_tiny(tmp_path / "m.onnx", tiny_card()), runtime.device
+    broken = replace(good, name="broken")
+
+    def opened(path: Path, *, device: str, threads: int | None) -> Session:
+        if device == "broken":
+            raise DeviceError("broken: computes nothing")
+        return open_session(path, device=device, threads=threads)
+
+    monkeypatch.delenv("FACELET_OPENCL_DEVICE", raising=False)
+    monkeypatch.setattr(runner, "open_session", opened)
+    monkeypatch.setattr(runner, "find_devices", lambda threads: (broken, good))
+    with pytest.warns(UserWarning, match=f"broken: computes nothing; taking {good.name}"):
+        network = runner.load_network(path)
+    assert network(np.zeros((2, 3, 16, 12), np.float32)).shape == (2, 8)
+    monkeypatch.setattr(runner, "find_devices", lambda threads: (broken,))
+    with pytest.raises(DeviceError, match="computes nothing"):
+        runner.load_network(path)
+    monkeypatch.setattr(runner, "find_devices", lambda threads: ())
+    with pytest.raises(DeviceError, match="no device found"):
+        runner.load_network(path)
+
+
+def test_a_damaged_binary_is_built_anew(runtime: OpenCLRuntime) -> None:
+    from facelet.opencl.render import source
+    from facelet.opencl.runtime import binary_path
+
+    program = lower(sample_graph(), runtime.device.config)
+    path = binary_path(runtime.device, source(program, whole=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no program")
+    assert compare(runtime.load(program, whole=True), program, "pocl") < 1e-4
+
+
+def test_the_backend_embeds_as_onnxruntime_does(runtime: OpenCLRuntime, tmp_path: Path) -> None:
+    from facelet.embedder import Embedder
+
+    path = write_tiny(tmp_path / "m.onnx", tiny_card())
+    crops = np.random.default_rng(0).integers(0, 256, (5, 16, 12, 3), np.uint8)
+    found = [Embedder.load(path, backend=name, threads=1).embed(crops) for name in ("opencl", "onnxruntime")]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4 * float(np.abs(found[1]).max()))
+
+
+def test_a_file_becomes_a_session_in_one_call(runtime: OpenCLRuntime, tmp_path: Path) -> None:
+    session = open_session(write_tiny(tmp_path / "m.onnx", tiny_card()), device=runtime.device.name, threads=1)
+    assert session.run(np.zeros((2, 3, 16, 12), np.float32))[session.program.outputs[0].name].shape == (2, 8)
+
+
+def test_compile_prints_without_a_device(cli: Callable[..., Any]) -> None:
+    text = cli("compile", "facelet_xs", "--print")
+    assert text.code == 0
+    assert "STEP(NAME)" in text.out
+    summary = json.loads(cli("compile", "facelet_xs", "--json").out)
+    assert summary["arena_bytes"] <= 1.25 * summary["largest_live_bytes"]
+    assert "largest live bytes" in cli("compile", "facelet_xs").out
+    assert cli("compile", "facelet_xs", "--block", 5).code == 2
+
+
+def test_devices_says_what_works(runtime: OpenCLRuntime, cli: Callable[..., Any]) -> None:
+    found = json.loads(cli("devices", "--json", "--quiet").out)
+    mine = next(entry for entry in found if entry["name"] == runtime.device.name)
+    assert mine["works"], mine["state"]
+
+
+def test_without_pyopencl_the_mending_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyopencl.py").write_text("raise ImportError('not here')\n")
+    code = "from facelet.cli import run; raise SystemExit(run(['devices']))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert "pip install 'facelet[opencl]'" in done.stderr

@@ -143,9 +143,9 @@ def available(tell: Callable[[str], None]) -> list[str]:
         else:
             found.append(name)
     try:
-        from facelet.opencl.runtime import devices
+        from facelet.opencl.runtime import find_devices
 
-        found += [f"opencl:{device.name}" for device in devices()]
+        found += [f"opencl:{device.name}" for device in find_devices()]
     except MissingExtraError as error:
         tell(f"opencl: left out, {error}")
     return found

@@ -4,7 +4,8 @@
 
 The roofline has two numbers: what the device multiplies and adds per second when nothing is loaded, and what it
 copies per second from and to main memory. A layer could take no less than its operations by the first, or its
-traffic by the second. In a process of its own, as threads of OpenCL hold for a process.
+traffic by the second; a layer whose data stay in the cache may beat the second. In a process of its own, as threads
+of OpenCL hold for a process.
 
 Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 2009.
 """
@@ -18,22 +19,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from facelet.bench.contenders import environment
 from facelet.errors import ModelError
 from facelet.graph.onnx_io import read_graph
+from facelet.graph.ops import node_macs
 from facelet.graph.passes import optimise
 from facelet.graph.size import layers
-from facelet.opencl import render
-from facelet.opencl.check import open_session
 from facelet.opencl.lower import lower
-from facelet.opencl.program import Launch, Program
-from facelet.opencl.runner import tuning_for
-from facelet.opencl.runtime import Device, open_device
+from facelet.opencl.runtime import OpenCLRuntime
+from facelet.opencl.session import Session, device_config
 
 SUMS, TURNS = 12, 200_000
 COPIED_FLOATS = 2**24
+REPEATS = 20
+
+ROOF = """
+typedef float fr __attribute__((ext_vector_type(BLOCK)));
+__attribute__((reqd_work_group_size(1, 1, 1))) __kernel void compute(__global float *a)
+{
+    const fr m = (fr)(0.999f), p = (fr)(0.001f);
+    STARTS
+    for (int i = 0; i < TURNS; i++) { GROWS }
+    *(__global fr *)(a + get_global_id(0) * BLOCK) = TOTAL;
+}
+__attribute__((reqd_work_group_size(1, 1, 1))) __kernel void copy(__global float *a)
+{
+    __global float *p = a + get_global_id(0) * PART;
+    for (int i = 0; i < PART; i += BLOCK) *(__global fr *)(p + COPIED + i) = *(__global fr *)(p + i);
+}
+"""
 
 
 def layer_times(model: Path, device: str, threads: int) -> dict[str, Any]:
@@ -52,37 +66,30 @@ def layer_times(model: Path, device: str, threads: int) -> dict[str, Any]:
     )
     if done.returncode:
         raise ModelError(f"bench layers of {model}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _program(body: str, arena: int, size: int, device: Device) -> Program:
-    """A program of one kernel."""
-    kernel = render.kernel("roof", body)
-    launch = Launch(kernel.name, (0,) * 6, (size, 1), "roofline")
-    tuning = tuning_for(device)
-    text = render.source([kernel], [launch], tuning)
-    return Program("roofline", text, (launch,), np.zeros(16, np.float32), arena, arena, (), (), tuning)
-
-
-def roofline(device: Device, threads: int) -> dict[str, float]:
-    """GFLOP/s of multiplications and additions in registers, and GB/s of a copy of 64 MB."""
-    sums = "".join(f"fr a{i} = SPLAT(0.{i + 1}f);\n" for i in range(SUMS))
-    grow = " ".join(f"a{i} = a{i} * m + p;" for i in range(SUMS))
-    total = " + ".join(f"a{i}" for i in range(SUMS))
-    body = f"const fr m = SPLAT(0.999f), p = SPLAT(0.001f);\n{sums}for (int i = 0; i < {TURNS}; i++) {{ {grow} }}\n"
-    body += f"ST(A + ID0 * V, {total});\n"
-    compute = device.load(_program(body, 1024, threads, device))
-    flops = 2 * SUMS * TURNS * device.vector * threads
-    part = COPIED_FLOATS // (4 * threads)
-    copy = f"""__global float *p = A + ID0 * {part};
-for (int i = 0; i < {part}; i += V) ST(p + {COPIED_FLOATS} + i, LD(p + i));
-"""
-    memory = device.load(_program(copy, 2 * COPIED_FLOATS, 4 * threads, device))
-    moved = 2 * 4 * COPIED_FLOATS
+def roofline(runtime: OpenCLRuntime) -> dict[str, float]:
+    """GFLOP/s of multiplications and additions in registers, and GB/s read and written by a copy of 64 MB."""
+    block, threads = runtime.device.config.block, runtime.threads
+    pieces = 4 * threads
+    macros = {
+        "BLOCK": block,
+        "TURNS": TURNS,
+        "COPIED": COPIED_FLOATS,
+        "PART": COPIED_FLOATS // pieces,
+        "STARTS": " ".join(f"fr a{i} = (fr)(0.{i + 1}f);" for i in range(SUMS)),
+        "GROWS": " ".join(f"a{i} = a{i} * m + p;" for i in range(SUMS)),
+        "TOTAL": " + ".join(f"a{i}" for i in range(SUMS)),
+    }
+    defines = "\n".join(f"#define {name} {value}" for name, value in macros.items())
+    text = f"#pragma OPENCL FP_CONTRACT ON\n{defines}\n{ROOF}"
+    compute = runtime.seconds(text, "compute", threads * block, threads, REPEATS)
+    copy = runtime.seconds(text, "copy", 2 * COPIED_FLOATS, pieces, REPEATS)
     return {
-        "gflops": flops / min(compute.launch_ms()) / 1e6,
-        "gbs": moved / min(memory.launch_ms()) / 1e6,
+        "gflops": 2 * SUMS * TURNS * block * threads / compute / 1e9,
+        "gbs": 2 * 4 * COPIED_FLOATS / copy / 1e9,
     }
 
 
@@ -91,22 +98,27 @@ def main(text: str) -> None:
     task = json.loads(text)
     threads = int(task["threads"])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-    device = open_device(task["device"], threads)
+    runtime = OpenCLRuntime(task["device"], threads)
     graph = optimise(read_graph(Path(task["model"])))
-    tuning = tuning_for(device)
-    open_session(graph, device, tuning)  # checked before it is timed
-    program = lower(graph, tuning)
-    session = device.load(program)
-    session.run({entry.name: np.zeros(entry.shape, np.float32) for entry in program.inputs})
-    roof = roofline(device, threads)
+    program = lower(graph, device_config(runtime.device))
+    whole = threads == 1
+    Session(program, runtime, whole=whole)  # checked before it is timed
+    executable = runtime.load(program, whole=whole)
+    took: dict[str, float] = {}
+    for step, launch in enumerate(program.launches):
+        took[launch.node] = took.get(launch.node, 0.0) + executable.seconds(step, REPEATS)
+    roof = roofline(runtime)
     traffic = {str(node): row.traffic_bytes for node, row in zip(graph.nodes, layers(graph), strict=True)}
+    macs = {str(node): node_macs(graph, node) for node in graph.nodes}
     rows = []
-    for launch, took in zip(program.launches, session.launch_ms(50), strict=True):
-        least = max(2 * launch.macs / roof["gflops"], traffic.get(launch.node, 0) / roof["gbs"]) / 1e6
+    for node, seconds in took.items():
+        flops = 2 * macs.get(node, 0)
+        least = max(flops / roof["gflops"], traffic.get(node, 0) / roof["gbs"]) / 1e9
         rows.append(
-            {"layer": launch.node, "ms": took, "gflops": 2 * launch.macs / took / 1e6, "of_roofline": least / took}
+            {"layer": node, "ms": 1000 * seconds, "gflops": flops / seconds / 1e9, "of_roofline": least / seconds}
         )
-    sys.stdout.write(json.dumps({"device": device.name, "threads": threads, "roofline": roof, "layers": rows}))
+    found = {"device": runtime.device.name, "threads": threads, "roofline": roof, "layers": rows}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _print_layers(show: Output, measured: dict[str, Any]) -> None:
     roof = measured["roofline"]
     title = (
         f"layers on {measured['device']}, {measured['threads']} thread(s); roofline {roof['gflops']:.0f} GFLOP/s, "
-        f"{roof['gbs']:.1f} GB/s; each launch waited for"
+        f"{roof['gbs']:.1f} GB/s"
     )
     rows = [(r["layer"], f"{r['ms']:.4f}", f"{r['gflops']:.1f}", f"{r['of_roofline']:.2f}") for r in measured["layers"]]
     show.table(title, ("layer", "ms", "GFLOP/s", "of the roofline"), rows)

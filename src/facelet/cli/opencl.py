@@ -1,79 +1,134 @@
-"""`facelet devices` and `facelet compile`: what OpenCL offers here, and what a model becomes on it."""
+"""`facelet devices` and `facelet compile`: where networks can run through OpenCL, and what of them would run there."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceletError, InputError
+from facelet.errors import FaceletError, GraphError, InputError
+
+if TYPE_CHECKING:
+    from facelet.opencl.device import Device
+    from facelet.opencl.program import Program
 
 
-def devices(json_: JsonOption = False, quiet: QuietOption = False, _seed: SeedOption = 0) -> None:
-    """List the OpenCL devices, each tried with a small network."""
-    from facelet.opencl.check import open_session
-    from facelet.opencl.runtime import devices as find_devices
-    from facelet.opencl.trial import trial_graph
-
-    show = Output(json_, quiet)
-    rows: list[dict[str, Any]] = []
-    for device in find_devices():
-        try:
-            open_session(trial_graph(), device)
-            state = "works"
-        except FaceletError as error:
-            state = str(error)
-        told = {"name": device.name, "title": device.title, "version": device.version, "vector": device.vector}
-        rows.append({**told, "works": state == "works", "state": state})
-    show.value(rows)
-    if not rows:
-        show.note("no OpenCL device; install one, for example: pip install 'pyopencl[pocl]'")
-    columns = ("name", "device", "version", "floats in a register", "state")
-    show.table("", columns, [(r["name"], r["title"], r["version"], r["vector"], r["state"]) for r in rows])
-
-
-def compile_(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images at once.")] = 1,
-    vector: Annotated[int, typer.Option("--vector", help="Floats in a register of the device: 4, 8 or 16.")] = 16,
-    single: Annotated[bool, typer.Option("--single", help="All layers in one launch.")] = False,
-    print_: Annotated[bool, typer.Option("--print", help="Print the program's OpenCL text.")] = False,
+def devices(
     json_: JsonOption = False,
     quiet: QuietOption = False,
     _seed: SeedOption = 0,
 ) -> None:
-    """Compile a model to OpenCL and show the program; needs no device."""
-    from facelet.graph.onnx_io import read_graph
-    from facelet.model_files import find_model
-    from facelet.opencl.lower import lower
-    from facelet.opencl.program import Tuning
+    """List the OpenCL devices, and whether each computes right."""
+    from facelet.opencl.runtime import DEVICE_VARIABLE, NO_DEVICE, find_devices
 
     show = Output(json_, quiet)
-    if vector not in (4, 8, 16):
-        raise InputError(f"--vector {vector}: must be 4, 8 or 16")
-    path: Path = find_model(model)
+    found = find_devices()
+    if not found:
+        raise InputError(NO_DEVICE)
+    states = []
+    with show.progress("Checking devices") as advance:
+        for done, device in enumerate(found):
+            advance(done, len(found), device.name)
+            states.append(_state(device))
+    show.value([_record(device, state) for device, state in zip(found, states, strict=True)])
+    rows = [(d.name, d.hardware, d.kind, d.units, d.config.block, s) for d, s in zip(found, states, strict=True)]
+    show.table("", ("name", "device", "kind", "threads", "vector", "state"), rows)
+    show.note(f"the first that works is taken where nothing else is asked for; {DEVICE_VARIABLE} names another")
+
+
+def _record(device: Device, state: str) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "platform": device.platform,
+        "hardware": device.hardware,
+        "version": device.version,
+        "kind": device.kind,
+        "units": device.units,
+        "block": device.config.block,
+        "works": state == "works",
+        "state": state,
+    }
+
+
+def _state(device: Device) -> str:
+    """Builds and runs a small network on a device, in a process of its own: "works", or what is wrong."""
+    from facelet.opencl.check import Task, check_apart
+    from facelet.opencl.lower import lower
+    from facelet.opencl.sample import sample_graph
+
+    try:
+        check_apart(Task(lower(sample_graph(), device.config), device.name, None, whole=False), limit_s=60)
+    except FaceletError as error:
+        return str(error)
+    return "works"
+
+
+def compile_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images of one run.")] = 1,
+    print_: Annotated[bool, typer.Option("--print", help="Print the OpenCL text; no device is needed.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="With --print: one kernel per layer, not one in all.")
+    ] = False,
+    block: Annotated[
+        int | None, typer.Option("--block", help="Floats of a vector: 8 or 16; 16, or the device's, without it.")
+    ] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Measure the best tiles on a device and remember them.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="For --tune: name, see facelet devices.")] = None,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Compile a network to OpenCL: its launches and memory, or the text."""
+    from facelet.graph.onnx_io import read_graph
+    from facelet.graph.passes import optimise
+    from facelet.model_files import find_model
+    from facelet.opencl.config import AVX2, AVX512
+    from facelet.opencl.lower import lower
+    from facelet.opencl.render import source
+
+    show = Output(json_, quiet)
+    if block not in (None, 8, 16):
+        raise InputError(f"--block {block}: must be 8 or 16")
+    path = find_model(model)
     if path.suffix != ".onnx":
         raise InputError(f"{path}: only .onnx files can be compiled")
-    program = lower(read_graph(path, batch), Tuning(vector=vector, single=single))
-    summary: dict[str, Any] = {
-        "model": path.stem,
-        "launches": 1 if single else len(program.launches),
-        "kernels": len(program.kernels),
-        "arena_bytes": 4 * program.arena_floats,
-        "largest_live_bytes": 4 * program.live_floats,
-        "constant_bytes": int(program.constants.nbytes),
-        "macs": sum(launch.macs for launch in program.launches),
-    }
+    try:
+        graph = optimise(read_graph(path, batch))
+        config = AVX2 if block == 8 else AVX512
+        if tune or device:
+            from facelet.opencl.runtime import OpenCLRuntime
+            from facelet.opencl.session import device_config
+            from facelet.opencl.tune import tune as measure
+
+            runtime = OpenCLRuntime(device, threads=1)
+            if tune:
+                with show.progress("Tuning") as advance:
+                    measure(graph, runtime, runtime.device.config, advance)
+            config = device_config(runtime.device)
+        program = lower(graph, config)
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from error
+    text = source(program, whole=not layers)
     if print_ and not json_:
-        show.line(program.source)
+        typer.echo(text)
         return
-    show.value({**summary, "source": program.source} if print_ else summary)
-    rows = [(x.node, x.kernel, f"{x.size[0]}x{x.size[1]}", x.macs // 1000) for x in program.launches]
-    show.table(f"{path.stem}, batch {batch}", ("layer", "kernel", "work-items", "k MACs"), rows)
-    show.line(
-        f"{summary['launches']} launches of {summary['kernels']} kernels; arena {summary['arena_bytes'] / 1e3:.0f} kB, "
-        f"{program.arena_floats / max(program.live_floats, 1):.2f} of the largest live set; "
-        f"constants {summary['constant_bytes'] / 1e3:.0f} kB"
+    summary = _summary(program)
+    show.value({**summary, "text": text} if print_ else summary)
+    show.table(
+        f"{graph.name}, batch {batch}", ("what", "value"), [(k.replace("_", " "), v) for k, v in summary.items()]
     )
+
+
+def _summary(program: Program) -> dict[str, Any]:
+    return {
+        "launches": len(program.launches),
+        "kernels": len(program.kernels),
+        "block": program.config.block,
+        "arena_bytes": program.arena_bytes,
+        "largest_live_bytes": program.live_bytes,
+        "constants_bytes": program.constants.nbytes,
+        "input_bytes": 4 * program.input_floats,
+        "output_bytes": 4 * program.output_floats,
+    }

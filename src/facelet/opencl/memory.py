@@ -1,26 +1,22 @@
-"""Where each tensor lies in the arena: those that never live together may share a place.
-
-Largest first, each at the lowest place that is free for its whole life. Source: Pisarchyk and Lee, "Efficient memory
-management for deep neural net inference", 2020, section 5.2 (greedy by size for offset calculation).
-"""
+"""Where buffers lie in the arena: two that are never alive at once may share their place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ALIGN = 16
-"""Floats; a cache line."""
+ALIGNMENT = 16
+"""Floats: one cache line, and the widest vector."""
 
 
 @dataclass(frozen=True)
-class Life:
-    """A stretch of memory that is needed from one launch to another, both included.
+class Lifetime:
+    """A buffer and the launches that touch it.
 
     Attributes:
-        size: in floats, 1 or more.
-        first: launch that writes it; -1 for what the host writes.
-        last: launch that reads it last.
+        size: floats.
+        first: index of the launch that writes it first.
+        last: index of the last launch that reads it, inclusive.
     """
 
     size: int
@@ -30,38 +26,52 @@ class Life:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offsets per life, the size of the arena and of the largest set that lives at once, in floats."""
+    """Offsets in the arena, in floats.
+
+    Attributes:
+        offsets: one per buffer.
+        size: of the arena.
+        largest_live: the most that is alive at one launch; no arena can be smaller.
+    """
 
     offsets: tuple[int, ...]
-    arena: int
-    live: int
+    size: int
+    largest_live: int
 
 
-def rounded(size: int) -> int:
-    """A size up to the next cache line."""
-    return -(-size // ALIGN) * ALIGN
+def plan(buffers: Sequence[Lifetime]) -> Plan:
+    """Places every buffer; the best of three orders of placing them.
 
-
-def plan(lives: Sequence[Life]) -> Plan:
-    """Places every life."""
-    placed: list[tuple[int, int, Life]] = []
-    offsets = [0] * len(lives)
-    for index in sorted(range(len(lives)), key=lambda i: (-lives[i].size, lives[i].first)):
-        life = lives[index]
-        size, offset = rounded(life.size), 0
-        for begin, end, other in sorted(placed, key=lambda entry: entry[:2]):
-            apart = life.last < other.first or other.last < life.first
-            if apart or end <= offset:
-                continue
-            if begin >= offset + size:
-                break
-            offset = end
-        placed.append((offset, offset + size, life))
-        offsets[index] = offset
-    arena = max((end for _, end, _ in placed), default=0)
-    moments = {life.first for life in lives}
-    live = max(
-        (sum(rounded(life.size) for life in lives if life.first <= moment <= life.last) for moment in moments),
-        default=0,
+    Source: Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020, greedy by size.
+    """
+    sizes = [-(-buffer.size // ALIGNMENT) * ALIGNMENT for buffer in buffers]
+    steps = range(max((buffer.last for buffer in buffers), default=-1) + 1)
+    alive = [sum(s for s, b in zip(sizes, buffers, strict=True) if b.first <= step <= b.last) for step in steps]
+    orders = (
+        sorted(range(len(buffers)), key=lambda i: (-sizes[i], buffers[i].first)),
+        sorted(range(len(buffers)), key=lambda i: (buffers[i].first, -sizes[i])),
+        sorted(range(len(buffers)), key=lambda i: -sizes[i] * (1 + buffers[i].last - buffers[i].first)),
     )
-    return Plan(tuple(offsets), arena, live)
+    found = min((_place(buffers, sizes, order) for order in orders), key=lambda placed: placed[1])
+    return Plan(tuple(found[0]), found[1], max(alive, default=0))
+
+
+def _place(buffers: Sequence[Lifetime], sizes: Sequence[int], order: Sequence[int]) -> tuple[list[int], int]:
+    offsets = [0] * len(buffers)
+    done: list[int] = []
+    for index in order:
+        here = buffers[index]
+        others = sorted(
+            (offsets[i], offsets[i] + sizes[i])
+            for i in done
+            if buffers[i].first <= here.last and here.first <= buffers[i].last
+        )
+        offset, best, gap = 0, -1, 0
+        for start, end in others:
+            room = start - offset
+            if room >= sizes[index] and (best < 0 or room < gap):
+                best, gap = offset, room
+            offset = max(offset, end)
+        offsets[index] = best if best >= 0 else offset
+        done.append(index)
+    return offsets, max((offsets[i] + sizes[i] for i in done), default=0)

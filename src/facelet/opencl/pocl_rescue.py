@@ -17,6 +17,9 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+WIDE_FLAGS = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "bmi2"})
+"""What a processor with AVX-512 calls itself capable of, in the words of Linux; LLVM's skylake-avx512, Intel's skx."""
+
 QUESTION = "pocl_get_llvm_cpu_name"
 """The library's function that asks; it returns a string from malloc."""
 
@@ -26,7 +29,7 @@ _kept: list[ctypes.Array[ctypes.c_char]] = []
 
 def target(flags: Collection[str]) -> str:
     """LLVM's name of the widest processor whose instructions are all among a processor's flags."""
-    if {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "bmi2"} <= set(flags):
+    if set(flags) >= WIDE_FLAGS:
         return "skylake-avx512"
     if {"avx2", "fma", "bmi2", "f16c"} <= set(flags):
         return "haswell"

@@ -1,121 +1,154 @@
-"""What a device is given: kernel text, constants, launches and one arena. Pure data: made and read with no device.
-
-All activations lie in one buffer of floats (the arena), all weights in another; kernels get both and offsets.
-"""
+"""A network as OpenCL: kernel text, launches, constants and places in memory. Pure data; no device is needed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from facelet.graph.ir import Shape
-
-SINGLE = "net"
-"""Name of the kernel that runs all layers of a single-launch program."""
+from facelet.graph.ir import Array, Graph, Shape
+from facelet.opencl.config import Config
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """Knobs of the kernels.
+class Kernel:
+    """A kernel with its knobs.
 
     Attributes:
-        vector: floats of a block of channels: 16 with AVX-512, 8 with AVX2, 4 elsewhere.
-        pixels: most pixels of a row that a convolution keeps in registers; 4 to 12.
-        blocks: most blocks of channels that it keeps beside them; 1 to 4. `pixels * blocks` vectors must fit into
-            the registers: 12 to 24 of 32 with AVX-512, 12 of 16 with AVX2.
-        unroll: of the loop over input channels; 1 to 16.
-        single: all layers in one launch of one work-item: no launch costs, one thread.
+        name: unique in the program.
+        template: file in `kernels/`, without its ending.
+        knobs: macros.
     """
 
-    vector: int = 16
-    pixels: int = 6
-    blocks: int = 2
-    unroll: int = 4
-    single: bool = False
+    name: str
+    template: str
+    knobs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor as a launch leaves it.
+
+    Attributes:
+        name: of the tensor.
+        space: "arena", "input" or "output".
+        offset: of its first number there, in floats.
+        shape: of the tensor.
+        strides: of its axes, in floats; of the channels of a blocked image, from block to block.
+        block: channels of a block, or 0 for plain layout.
+    """
+
+    name: str
+    space: str
+    offset: int
+    shape: Shape
+    strides: Shape
+    block: int
+
+    def read(self, memory: Array) -> Array:
+        """The tensor, out of the memory of its space."""
+        if not self.block:
+            return as_strided(memory[self.offset :], self.shape, tuple(4 * step for step in self.strides)).copy()
+        n, channels, height, width = self.shape
+        groups = -(-channels // self.block)
+        image, group, row, pixel = (4 * step for step in self.strides)
+        view = as_strided(memory[self.offset :], (n, groups, self.block, height, width), (image, group, 4, row, pixel))
+        return view.reshape(n, groups * self.block, height, width)[:, :channels].copy()
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel run.
+    """One step.
 
     Attributes:
-        kernel: its name in the text.
-        offsets: into the arena (input, second input, output) and the constants (weights, bias, slopes), in floats.
-        size: work-items in two dimensions, each a work-group of its own.
-        node: what it computes, for messages.
-        macs: multiply-accumulates.
+        kernel: name in `Program.kernels`.
+        node: of the graph that it belongs to, for messages.
+        target: the tensor of the graph that is whole after this step; None for steps in between.
+        arguments: as the template lists them.
+        size: work-items in three dimensions.
     """
 
     kernel: str
-    offsets: tuple[int, ...]
-    size: tuple[int, int]
     node: str
-    macs: int = 0
+    target: Target | None
+    arguments: tuple[int, ...]
+    size: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Input:
-    """Where a fed tensor lies: planes with a border of zeros.
+class Port:
+    """An input or an output.
 
     Attributes:
         name: of the tensor.
-        shape: `(n, c, h, w)`, or any other, which then has no border.
-        offset: in the arena.
-        pads: (top, left, bottom, right).
+        shape: of the tensor.
+        offset: of its first number in the buffer of all inputs or all outputs, in floats.
+        strides: of its axes, in floats.
     """
 
     name: str
     shape: Shape
     offset: int
-    pads: tuple[int, int, int, int]
-
-    @property
-    def padded_shape(self) -> Shape:
-        """With the border."""
-        if not any(self.pads):
-            return self.shape
-        top, left, bottom, right = self.pads
-        return (*self.shape[:2], self.shape[2] + top + bottom, self.shape[3] + left + right)
+    strides: Shape
 
 
-@dataclass(frozen=True)
-class Output:
-    """Where an asked-for tensor lies, row-major."""
-
-    name: str
-    shape: Shape
-    offset: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled graph.
+    """What runs on a device.
 
     Attributes:
-        name: of the graph.
-        source: OpenCL C, one function per distinct layer.
-        launches: the layers in order; one launch runs them all where `tuning.single` is set.
-        constants: weights as the kernels read them, `(n,)` float32.
-        arena_floats: size of the arena.
-        live_floats: the largest set of tensors that live at one moment; the arena can be no smaller.
-        inputs: what is fed.
-        outputs: what is read back.
-        tuning: knobs it was made with.
+        graph: what it computes; checks compare with it.
+        config: what it was made for.
+        batch: images of one run.
+        kernels: each once, however many launches it serves.
+        launches: in order.
+        constants: weights and biases as the kernels read them, float32.
+        inputs: ports in the input buffer.
+        outputs: ports in the output buffer.
+        input_floats: size of the input buffer for one run.
+        output_floats: the same for outputs.
+        arena_floats: memory for what lies between.
+        live_floats: the most of it that is in use at one launch.
     """
 
-    name: str
-    source: str
+    graph: Graph
+    config: Config
+    batch: int
+    kernels: tuple[Kernel, ...]
     launches: tuple[Launch, ...]
-    constants: NDArray[np.float32]
+    constants: Array
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    input_floats: int
+    output_floats: int
     arena_floats: int
     live_floats: int
-    inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
-    tuning: Tuning
 
     @property
-    def kernels(self) -> tuple[str, ...]:
-        """Names of the layers' functions, each once."""
-        return tuple(dict.fromkeys(launch.kernel for launch in self.launches))
+    def name(self) -> str:
+        """Of the network."""
+        return self.graph.name
+
+    @cached_property
+    def table(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """All launches as numbers, and where each starts: kernel, three sizes, arguments."""
+        index = {kernel.name: position for position, kernel in enumerate(self.kernels)}
+        numbers: list[int] = []
+        starts = []
+        for launch in self.launches:
+            starts.append(len(numbers))
+            numbers += [index[launch.kernel], *launch.size, *launch.arguments]
+        return np.array(numbers, np.int32), np.array(starts, np.int32)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for what lies between input and output."""
+        return 4 * self.arena_floats
+
+    @property
+    def live_bytes(self) -> int:
+        """The most of the arena that is in use at one launch."""
+        return 4 * self.live_floats

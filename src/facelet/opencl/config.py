@@ -1,0 +1,42 @@
+"""How a program is made for a device: plain numbers, so that a program can be made with no device at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The register tile of a dense convolution.
+
+    Attributes:
+        height: rows of output pixels.
+        width: output pixels of a row.
+        blocks: blocks of output channels.
+    """
+
+    height: int
+    width: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the kernels are made for.
+
+    Attributes:
+        block: floats of a vector, and channels of a block: 16 for AVX-512, 8 for AVX2.
+        registers: vector registers of the processor: 32 or 16.
+        vload: whether vectors are loaded with `vload`, as GPUs' compilers want, or through pointers.
+        tiles: tuned tiles by `tiles.conv_key`; the model of `tiles.best_tile` decides about the others.
+    """
+
+    block: int = 16
+    registers: int = 32
+    vload: bool = False
+    tiles: Mapping[str, Tile] = field(default_factory=dict)
+
+
+AVX512 = Config(block=16, registers=32)
+AVX2 = Config(block=8, registers=16)

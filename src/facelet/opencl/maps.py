@@ -1,0 +1,444 @@
+"""Number by number: activations, arithmetic with broadcasting, and every copy from one layout to another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from facelet.errors import GraphError
+from facelet.graph.ir import Array, Node, Shape
+from facelet.opencl import layout
+from facelet.opencl.build import Build, Place, place
+from facelet.opencl.layout import View
+
+MOST_AXES = 6
+"""Of map.cl: a line, and five axes around it."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a map: its size and what a step along it is in each operand, in floats."""
+
+    size: int
+    source: int
+    second: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Second:
+    """The second operand: knob SECOND, where it starts, and its strides along the axes of the output."""
+
+    kind: int
+    start: int | Place
+    strides: Shape
+    block: int = 0
+
+
+NONE = Second(0, 0, ())
+
+
+def as_blocked(build: Build, name: str) -> View:
+    """An image in blocks; a copy where it lies otherwise, made once."""
+    view = build.views[name]
+    if view.block:
+        return view
+    if name not in build.blocked:
+        out = build.new_blocked(view.shape)
+        copy(build, view, out)
+        build.blocked[name] = out
+    return build.blocked[name]
+
+
+def to_plain(build: Build, view: View) -> View:
+    """A copy in plain layout without gaps."""
+    out = build.new_plain(view.shape)
+    copy(build, view, out)
+    return out
+
+
+def copy(
+    build: Build,
+    source: View,
+    target: View,
+    *,
+    perm: Sequence[int] | None = None,
+    second: Second = NONE,
+    function: str = "v",
+    low: float = 0.0,
+    high: float = 0.0,
+    output: str = "",
+) -> None:
+    """Target = function(source), whatever their layouts.
+
+    Args:
+        perm: which axis of the source each axis of the target is.
+        second: the operand `w` of the function.
+        output: the tensor that is whole after this.
+    """
+    order = tuple(range(len(target.shape))) if perm is None else tuple(perm)
+    block = source.block or target.block or second.block
+    split = next((i for i, axis in enumerate(order) if axis == 1), -1) if source.block else 1 if block else -1
+    whole = target.shape[split] // block * block if block else 0
+    pieces = [(0, whole), (whole, target.shape[split] - whole)] if block else [(0, 0)]
+    pieces = [piece for piece in pieces if piece[1]] or [(0, 0)]
+    for start, count in pieces:
+        axes, offsets = _axes(source, target, second, order, split, block, start, count)
+        final = output if (start, count) == pieces[-1] else ""
+        _emit(build, axes, (source, target, second), offsets, 1, function, low, high, final)
+
+
+def _axes(
+    source: View, target: View, second: Second, order: Shape, split: int, block: int, start: int, count: int
+) -> tuple[list[Axis], tuple[int, int, int]]:
+    """Axes of a copy, channels split into blocks and lanes; and where the operands start."""
+    axes, offsets = [], (0, 0, 0)
+    for index, size in enumerate(target.shape):
+        # a broadcast axis of the source stands still
+        along = 0 if source.shape[order[index]] == 1 and size > 1 else source.strides[order[index]]
+        other = second.strides[index] if second.strides else 0
+        steps = (along, other, target.strides[index])
+        if index != split or not block:
+            axes.append(Axis(size, *steps))
+            continue
+        in_blocks = (bool(source.block), bool(second.block), bool(target.block))
+        wide = [step if blocked or not step else step * block for step, blocked in zip(steps, in_blocks, strict=True)]
+        thin = [1 if blocked and step else step for step, blocked in zip(steps, in_blocks, strict=True)]
+        offsets = (wide[0] * (start // block), wide[1] * (start // block), wide[2] * (start // block))
+        if count >= block:
+            axes.append(Axis(count // block, wide[0], wide[1], wide[2]))
+        axes.append(Axis(min(count, block), thin[0], thin[1], thin[2]))
+    return axes, offsets
+
+
+def _vector_map(
+    build: Build, source: View, target: View, second: Second, function: str, low: float, high: float, output: str
+) -> None:
+    """Target = function(source) on blocked images, a vector at a time."""
+    axes = []
+    for index, size in enumerate(target.shape):
+        count = target.blocks if index == 1 else size
+        along = 0 if source.shape[index] == 1 and size > 1 else source.strides[index]
+        axes.append(Axis(count, along, second.strides[index] if second.strides else 0, target.strides[index]))
+    _emit(build, axes, (source, target, second), (0, 0, 0), build.config.block, function, low, high, output)
+
+
+def _merged(axes: Sequence[Axis]) -> list[Axis]:
+    """The same axes, joined where one is the continuation of the other in every operand; outmost first."""
+    out: list[Axis] = []
+    for axis in axes:
+        if axis.size == 1:
+            continue
+        last = out[-1] if out else None
+        if last and all(
+            getattr(last, name) == axis.size * getattr(axis, name) for name in ("source", "second", "target")
+        ):
+            out[-1] = replace(axis, size=last.size * axis.size)
+        else:
+            out.append(axis)
+    return out or [Axis(1, 0, 0, 0)]
+
+
+def _emit(
+    build: Build,
+    axes: Sequence[Axis],
+    operands: tuple[View, View, Second],
+    offsets: tuple[int, int, int],
+    width: int,
+    function: str,
+    low: float,
+    high: float,
+    output: str,
+) -> None:
+    source, target, second = operands
+    merged = _merged(axes)
+    if len(merged) > MOST_AXES:
+        raise GraphError(f"{build.node}: an op over {len(merged)} axes, which the OpenCL backend does not support")
+    line, around = merged[-1], merged[-2::-1]
+    if not around and line.size >= 64:  # one line alone would keep the other cores idle
+        parts = next(parts for parts in (16, 8, 4, 3, 2, 1) if line.size % parts == 0)
+        size = line.size // parts
+        around = [Axis(parts, line.source * size, line.second * size, line.target * size)]
+        line = replace(line, size=size)
+    around += [Axis(1, 0, 0, 0)] * (MOST_AXES - 1 - len(around))
+    with_ = second.start
+    arguments: dict[str, int | float | Place] = {
+        "in": Place(source.buffer, source.offset + offsets[0]),
+        "b": replace(with_, offset=with_.offset + offsets[1]) if isinstance(with_, Place) else with_ + offsets[1],
+        "out": Place(target.buffer, target.offset + offsets[2]),
+        "inner": line.size,
+        "in_step": line.source,
+        "b_step": line.second,
+        "out_step": line.target,
+        "low": low,
+        "high": high,
+    }
+    for number, axis in enumerate(around, 1):
+        arguments |= {f"size{number}": axis.size, f"in{number}": axis.source}
+        arguments |= {f"b{number}": axis.second, f"out{number}": axis.target}
+    knobs: dict[str, int | str] = {"F": function, "WIDTH": width, "SECOND": second.kind}
+    build.emit("map", knobs, arguments, (math.prod(axis.size for axis in around), 1, 1), output)
+
+
+UNARY: dict[str, str] = {
+    "Relu": "ACTIVATED(1)",
+    "Clip": "ACTIVATED(2)",
+    "PRelu": "ACTIVATED(3)",
+    "LeakyRelu": "ACTIVATED(4)",
+    "Sigmoid": "ACTIVATED(5)",
+    "HardSwish": "ACTIVATED(6)",
+    "Sqrt": "sqrt(v)",
+}
+
+BINARY: dict[str, str] = {
+    "Add": "{} + {}",
+    "Sub": "{} - {}",
+    "Mul": "{} * {}",
+    "Div": "{} / {}",
+    "Pow": "POWER({}, {})",
+}
+
+POWERS: dict[float, str] = {2.0: "v * v", 0.5: "sqrt(v)", 1.0: "v"}
+"""Constant exponents that need no pow."""
+
+
+def unary(build: Build, node: Node) -> None:
+    """An activation by itself."""
+    low = float(node.attributes.get("min", node.attributes.get("alpha", 0.0)))
+    high = float(node.attributes.get("max", 0.0))
+    slope = build.graph.constants[node.inputs[1]] if node.op == "PRelu" else None
+    _apply(build, node, build.views[node.inputs[0]], slope, UNARY[node.op], low, high)
+
+
+def batch_normalization(build: Build, node: Node) -> None:
+    """Per channel x * factor + shift, in two maps."""
+    scale, bias, mean, variance = (build.graph.constants[name] for name in node.inputs[1:])
+    factor = (scale / np.sqrt(variance.astype(np.float64) + node["epsilon"])).astype(np.float32)
+    shift = (bias - mean.astype(np.float64) * factor).astype(np.float32)
+    _apply(build, node, build.views[node.inputs[0]], factor, "v * w", 0.0, 0.0, done=False)
+    _apply(build, node, build.views[node.output], shift, "v + w", 0.0, 0.0)
+
+
+def _apply(
+    build: Build,
+    node: Node,
+    view: View,
+    channel: Array | None,
+    function: str,
+    low: float,
+    high: float,
+    *,
+    done: bool = True,
+) -> None:
+    """A map of one tensor and, perhaps, constants per channel; in place where it was called for the output itself."""
+    final = node.output if done else ""
+    shape = build.graph.shapes[node.output]
+    own = build.views.get(node.output)
+    if view.block:
+        out = own if own is not None and own.block else build.image_output(node.output)
+        second = NONE if channel is None else _constant(build, channel.reshape(1, -1, 1, 1), shape, vectors=True)
+        _vector_map(build, view, out, second, function, low, high, final)
+    else:
+        out = own if own is not None and not own.block else build.plain_output(node.output)
+        wide = None if channel is None else channel.reshape(1, -1, *([1] * (len(shape) - 2)))
+        second = NONE if wide is None else _constant(build, wide, shape, vectors=False)
+        copy(build, view, out, second=second, function=function, low=low, high=high, output=final)
+
+
+def _constant(build: Build, values: Array, shape: Shape, *, vectors: bool) -> Second:
+    """A constant as second operand of a map to `shape`."""
+    values = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
+    if vectors and values.shape[1] > 1:
+        block = build.config.block
+        n, channels, height, width = values.shape
+        filled = np.pad(values, ((0, 0), (0, -channels % block), (0, 0), (0, 0)))
+        packed = filled.reshape(n, -1, block, height, width).transpose(0, 1, 3, 4, 2)
+        inner = layout.blocked(0, values.shape, block)
+        return Second(3, build.constant(packed), _still(inner.strides, values.shape), block)
+    return Second(4, build.constant(values), _still(layout.plain_strides(values.shape), values.shape))
+
+
+def _still(strides: Shape, shape: Shape) -> Shape:
+    """Strides of an operand that is broadcast along axes of size 1."""
+    return tuple(0 if size == 1 else stride for stride, size in zip(strides, shape, strict=True))
+
+
+def binary(build: Build, node: Node) -> None:
+    """Arithmetic of two tensors, of which one may be a constant."""
+    graph, shape = build.graph, build.graph.shapes[node.output]
+    first, other = node.inputs
+    swapped = first in graph.constants or (
+        graph.shapes[first] != shape and graph.shapes[other] == shape and other not in graph.constants
+    )
+    if swapped:
+        first, other = other, first
+    names = ("w", "v") if swapped else ("v", "w")
+    function = BINARY[node.op].format(*names)
+    constant = graph.constants.get(other)
+    if node.op == "Pow" and not swapped and constant is not None and constant.size == 1:
+        plain_power = POWERS.get(float(constant.reshape(-1)[0]))
+        function = plain_power or function
+    view = build.views[first]
+    in_blocks = len(shape) == 4 and (view.block or (constant is None and build.views[other].block))
+    if in_blocks and graph.shapes[first] == shape:
+        view = as_blocked(build, first)
+        out = None
+        if constant is not None:
+            second = _constant(build, constant, shape, vectors=True)
+        else:
+            second, out = _tensor(build, other, shape)
+        _vector_map(build, view, out or build.image_output(node.output), second, function, 0.0, 0.0, node.output)
+        return
+    view = _widened(build, view, len(shape))
+    if constant is not None:
+        second = _constant(build, constant, shape, vectors=False)
+    else:
+        against = _widened(build, build.views[other], len(shape))
+        second = Second(1, place(against), _still(against.strides, against.shape))
+    out = build.plain_output(node.output)
+    copy(build, view, out, second=second, function=function, output=node.output)
+
+
+def _tensor(build: Build, name: str, shape: Shape) -> tuple[Second, None]:
+    """A tensor as second operand of a map of blocked images."""
+    view = _raised(build.views[name], 4)
+    if view.shape[1] == 1 and shape[1] > 1:
+        return Second(2, place(view), _still(view.strides, view.shape)), None
+    if not view.block:
+        if len(build.graph.shapes[name]) == 4:
+            view = as_blocked(build, name)
+        else:
+            out = build.new_blocked(view.shape)
+            copy(build, view, out)
+            view = out
+    return Second(1, place(view), _still(view.strides, view.shape), view.block), None
+
+
+def _raised(view: View, rank: int) -> View:
+    """A view with axes of size 1 put before it."""
+    missing = rank - len(view.shape)
+    return replace(view, shape=(1,) * missing + view.shape, strides=(0,) * missing + view.strides) if missing else view
+
+
+def _widened(build: Build, view: View, rank: int) -> View:
+    """A plain view of that rank."""
+    return _raised(to_plain(build, view) if view.block else view, rank)
+
+
+def transpose(build: Build, node: Node) -> None:
+    """Another order of axes."""
+    view = build.views[node.inputs[0]]
+    if view.block and view.shape[1] == 1:  # a block of one channel is a plain tensor with gaps
+        view = replace(view, block=0)
+    out = build.plain_output(node.output)
+    copy(build, view, out, perm=node["perm"], output=node.output)
+
+
+def reshape(build: Build, node: Node) -> None:
+    """The same numbers under another shape: nothing is moved where they lie without gaps, or are one per channel."""
+    view, shape = build.views[node.inputs[0]], tuple(node["shape"])
+    sides = [(size, stride) for size, stride in zip(view.shape, view.strides, strict=True) if size > 1]
+    if view.block and view.shape[2:] == (1, 1):
+        sides = [(view.shape[0], view.strides[0])] if view.shape[0] > 1 else []
+        sides += [(view.shape[1], 1)] if view.shape[1] > 1 else []
+    elif view.block:
+        sides = []
+    if sides and tuple(size for size, _ in sides) == tuple(size for size in shape if size > 1):
+        steps = iter(stride for _, stride in sides)
+        strides = tuple(next(steps) if size > 1 else 0 for size in shape)
+        build.views[node.output] = View(view.buffer, view.offset, shape, strides)
+        return
+    if not view.contiguous:
+        view = to_plain(build, view)
+    build.views[node.output] = View(view.buffer, view.offset, shape, layout.plain_strides(shape))
+
+
+def resize(build: Build, node: Node) -> None:
+    """Nearest neighbour: every pixel becomes a rectangle."""
+    view = as_blocked(build, node.inputs[0])
+    out = build.image_output(node.output)
+    tall, wide = node["scale_h"], node["scale_w"]
+    n, _, height, width = view.shape
+    image, block, row, pixel = view.strides
+    to_image, to_block, to_row, to_pixel = out.strides
+    axes = [
+        Axis(n, image, 0, to_image),
+        Axis(view.blocks, block, 0, to_block),
+        Axis(height, row, 0, to_row * tall),
+        Axis(tall, 0, 0, to_row),
+        Axis(width, pixel, 0, to_pixel * wide),
+        Axis(wide, 0, 0, to_pixel),
+    ]
+    _emit(build, axes, (view, out, NONE), (0, 0, 0), build.config.block, "v", 0.0, 0.0, node.output)
+
+
+def concat(build: Build, node: Node) -> None:
+    """Joins tensors; images in whole blocks need no copy where their makers wrote into the result already."""
+    axis, shape = node["axis"], build.graph.shapes[node.output]
+    if in_whole_blocks(build, node):
+        if node.output not in build.views:
+            build.image_output(node.output)
+        out, start = build.views[node.output], 0
+        for name in node.inputs:
+            count = build.graph.shapes[name][1]
+            if build.slices.get(name) != (node.output, start):
+                part = out.slice_channels(start, count)
+                _vector_map(build, as_blocked(build, name), part, NONE, "v", 0.0, 0.0, "")
+            start += count
+        return
+    out, start = build.plain_output(node.output), 0
+    for name in node.inputs:
+        view = build.views[name]
+        part = View(out.buffer, start * out.strides[axis], view.shape, out.strides)
+        start += view.shape[axis]
+        copy(build, view, part, output=node.output if start == shape[axis] else "")
+
+
+def in_whole_blocks(build: Build, node: Node) -> bool:
+    """Whether every input of a concatenation but the last fills whole blocks of channels."""
+    shapes = [build.graph.shapes[name] for name in node.inputs]
+    if node["axis"] != 1 or len(shapes[0]) != 4:
+        return False
+    return all(shape[1] % build.config.block == 0 for shape in shapes[:-1])
+
+
+def reduce_l2(build: Build, node: Node) -> None:
+    """Length along axes."""
+    view = build.views[node.inputs[0]]
+    view = to_plain(build, view) if view.block else view
+    out = build.plain_output(node.output)
+    axes = tuple(node["axes"])
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(view.shape))
+    _length(build, node, view, axes, layout.plain_strides(shape), out, normalise=False)
+
+
+def lp_normalization(build: Build, node: Node) -> None:
+    """Unit length along an axis."""
+    view = build.views[node.inputs[0]]
+    view = to_plain(build, view) if view.block else view
+    out = build.plain_output(node.output)
+    _length(build, node, view, (node["axis"],), out.strides, out, normalise=True)
+
+
+def _length(
+    build: Build, node: Node, view: View, axes: Shape, out_strides: Shape, out: View, *, normalise: bool
+) -> None:
+    every = [Axis(size, view.strides[i], 0, out_strides[i]) for i, size in enumerate(view.shape)]
+    stay = _merged([axis for i, axis in enumerate(every) if i not in axes])[::-1]
+    summed = [axis for i, axis in enumerate(every) if i in axes]
+    summed = summed if normalise else _merged([replace(axis, target=0) for axis in summed])[::-1]
+    if len(stay) > 3 or len(summed) > 4:
+        raise GraphError(f"{node}: an op over so many axes, which the OpenCL backend does not support")
+    stay += [Axis(1, 0, 0, 0)] * (3 - len(stay))
+    arguments: dict[str, int | float | Place] = {"in": place(view), "out": place(out), "out_step": summed[0].target}
+    for number, axis in enumerate(stay, 1):
+        arguments |= {f"size{number}": axis.size, f"in{number}": axis.source, f"out{number}": axis.target}
+    for number in range(1, 5):
+        axis = summed[number - 1] if number <= len(summed) else Axis(1, 0, 0, 0)
+        arguments |= {f"n{number}": axis.size, f"r{number}": axis.source}
+    arguments["epsilon"] = float(node.attributes.get("epsilon", 0.0))
+    size = math.prod(axis.size for axis in stay)
+    build.emit("length", {"NORMALISE": int(normalise)}, arguments, (size, 1, 1), node.output)
