@@ -72,9 +72,9 @@ def rooflines(results: list[dict[str, Any]]) -> str:
     lines = [
         "## Against the roofline",
         "",
-        "Multiply-adds in registers and a copy of 64 MB are measured first; a layer could take no less than its "
-        "operations or its traffic by these. Layers that stay in the cache beat the traffic's bound. One thread, PyPI's "
-        "PoCL.",
+        "Multiply-adds in registers and a copy of 64 MB are measured first; a layer could take no less than its\n"
+        "operations or its traffic by these. Layers that stay in the cache beat the traffic's bound. One thread,\n"
+        "PyPI's PoCL.",
         "",
         "| model | GFLOP/s of the machine | of the net | convolutions above 0.85 of the roofline | slowest layer |",
         "|---|---|---|---|---|",

@@ -80,7 +80,7 @@ def compile_(
     quiet: QuietOption = False,
     _seed: SeedOption = 0,
 ) -> None:
-    """Compile a network to OpenCL: its launches and memory, or the text."""
+    """Compile a model to OpenCL and show the program."""
     from facelet.graph.onnx_io import read_graph
     from facelet.graph.passes import optimise
     from facelet.model_files import find_model
