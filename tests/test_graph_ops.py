@@ -207,7 +207,12 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """Per op of the graph, named cases: what makes the model and the shape of its input."""
 
-NOT_FROM_ONNX = {"FusedConv": "made by the pass `fuse`; its own test is below"}
+NOT_FROM_ONNX = {
+    "FusedConv": "made by the pass `fuse`; its own test is below",
+    "Int8Conv": "made by the pass `integers`; see test_int8",
+    "QuantizeLinear": "see test_int8",
+    "DequantizeLinear": "see test_int8",
+}
 
 
 def by_onnxruntime(model: onnx.ModelProto, x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:

@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "faces": 5,
     "data": 5,
     "opencl": 5,
+    "quantize": 5,
     "photo": 6,
     "backends": 6,
     "embedder": 7,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from facelet.errors import InputError, MissingExtraError, ModelError
 from facelet.model import Card, Model
+
+if TYPE_CHECKING:
+    from facelet.graph.ir import Graph
 
 
 class Runner(Protocol):
@@ -224,6 +227,25 @@ def opencl_runner(model: Model, threads: int | None) -> Runner:
     check_shapes(str(model.path), model.card, list(graph.shapes[graph.inputs[0]]), list(graph.shapes[graph.outputs[0]]))
     network = load_network(model.path, None, threads)
     return lambda crops: network(network_input(crops, model.card))
+
+
+def run_graph(graph: Graph, planes: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    """The first output of a graph by onnxruntime, at any batch size that its file leaves open.
+
+    Args:
+        planes: `(n, c, h, w)` float32.
+    """
+    import onnxruntime
+
+    from facelet.graph.onnx_io import write_graph
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        write_graph(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return np.asarray(session.run(None, {graph.inputs[0]: planes})[0])
 
 
 BACKENDS: dict[str, Callable[[Model, int | None], Runner]] = {

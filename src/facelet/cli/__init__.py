@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import facelet
-from facelet.cli import align, bench, demo, evaluate, graph, models, opencl, synthetic, train, verify
+from facelet.cli import align, bench, demo, evaluate, graph, models, opencl, quantize, synthetic, train, verify
 from facelet.errors import FaceletError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(evaluate.calibrate)
 app.command("inspect")(graph.inspect)
 app.command("prune")(graph.prune)
+app.command("quantize")(quantize.quantize)
 app.command("compile")(opencl.compile_)
 app.command("devices")(opencl.devices)
 app.command("bench")(bench.bench)

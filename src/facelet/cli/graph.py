@@ -37,7 +37,7 @@ def inspect(
 
     show = Output(json_, quiet)
     path = find_model(model)
-    graph = _read(path, batch, _sizes(size))
+    graph = read_model_graph(path, batch, _sizes(size))
     graph = graph if raw else optimise(graph)
     rows = layers(graph)
     totals = {
@@ -106,7 +106,7 @@ def prune(
     if out.suffix != ".onnx" or out.is_dir():
         raise InputError(f"--out {out}: give a file that ends in .onnx")
     found = load_model(model)
-    original = _read(found.path)
+    original = read_model_graph(found.path)
     start = checked(checked(original, "clean").graph, "fold").graph
     pruned, notes, savings = pruned_with_savings(start)
     for note in notes:
@@ -139,11 +139,11 @@ def _recovered(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import _open_data, training_bar, training_extra
+    from facelet.cli.train import open_data, training_bar, training_extra
 
     with training_extra():
         from facelet.train.recover import recover
-    transfer = _open_data(data, aligned, "dlib", None, seed, show)
+    transfer = open_data(data, aligned, "dlib", None, seed, show)
     with training_bar(show) as tick:
         return recover(
             original,
@@ -158,7 +158,8 @@ def _recovered(
         )
 
 
-def _read(path: Path, batch: int = 1, size: tuple[int, ...] | None = None) -> Graph:
+def read_model_graph(path: Path, batch: int = 1, size: tuple[int, ...] | None = None) -> Graph:
+    """The graph of an ONNX file; errors name the file."""
     from facelet.graph.onnx_io import read_graph
 
     if path.suffix != ".onnx":
@@ -183,7 +184,7 @@ def _write(model: Model, graph: Graph, out: Path) -> None:
     import dataclasses
 
     from facelet.atomic import write_bytes_atomic
-    from facelet.cli.train import _command
+    from facelet.cli.train import command_line
     from facelet.graph.onnx_io import write_graph
     from facelet.graph.size import layers
     from facelet.model_files import with_card
@@ -194,7 +195,7 @@ def _write(model: Model, graph: Graph, out: Path) -> None:
         name=f"{model.card.name}_pruned",
         metrics={},
         thresholds={},
-        recipe="; ".join(part for part in (model.card.recipe, _command()) if part),
+        recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
         parameters=sum(row.parameters for row in rows),
         macs=sum(row.macs for row in rows),
     )

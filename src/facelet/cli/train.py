@@ -127,10 +127,10 @@ def distill(
         teacher_precision=teacher_precision,
         holdout=holdout,
     )
-    transfer = _open_data(data, aligned, detector, detector_model, seed, show)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show)
     watch = _view1(lfw, student, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
-        run = run_distillation(options, transfer, command=_command(), watch=watch, on_tick=tick, progress=told)
+        run = run_distillation(options, transfer, command=command_line(), watch=watch, on_tick=tick, progress=told)
     _report(run, options.out, show)
 
 
@@ -188,10 +188,10 @@ def triplet(
         photos=photos,
         margin=margin,
     )
-    transfer = _open_data(data, aligned, detector, detector_model, seed, show)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show)
     watch = _view1(lfw, student, detector, detector_model, show)
     with training_bar(show) as tick:
-        run = train_triplet(options, transfer, command=_command(), watch=watch, on_tick=tick)
+        run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
 
 
@@ -204,14 +204,14 @@ def training_extra() -> Iterator[None]:
         raise MissingExtraError(error.name or "torch", "train") from error
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line for the card: absolute paths of files, which name a machine, are cut to their last part."""
     return shlex.join(
         ["facelet", *(Path(a).name if Path(a).is_absolute() and Path(a).exists() else a for a in sys.argv[1:])]
     )
 
 
-def _open_data(
+def open_data(
     data: Path | None, aligned: bool, detector: str, detector_model: Path | None, seed: int, show: Output
 ) -> TransferSet:
     """The transfer set of `--data`, or synthetic faces; photos of a folder are aligned on the way in."""

@@ -1,4 +1,4 @@
-"""The network as about thirty named ops on named float32 tensors: immutable, every shape a tuple of numbers.
+"""The network as some thirty named ops on named float32 tensors: immutable, every shape a tuple of numbers.
 
 A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passes (`passes/`), run by NumPy
 (`reference`), and lowered to OpenCL (`facelet.opencl`). Whatever ONNX offers in several forms has one form here:
@@ -24,12 +24,18 @@ A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passe
 | Resize | x `(n, c, h, w)` | scale_h, scale_w: whole numbers; nearest neighbour |
 | ReduceL2 | x | axes, keepdims |
 | LpNormalization | x | axis, epsilon: x / max(length, epsilon) |
+| QuantizeLinear | x | fraction: x times 2^fraction, rounded to an integer of 8 bits |
+| DequantizeLinear | x of integers | fraction: x times 2^-fraction |
+| Int8Conv | all integers: x, weight, bias, fractions `(m,)`; slopes and their fractions `(m,)`; residual | see `int8` |
 
 Pads of windows are (top, left, bottom, right), kernels, strides and dilations (h, w). A FusedConv is a convolution,
 plus its last input where `residual` is true, then the op that `activation` names ("" for none).
 
 Attributes are Python ints, floats, strings, bools and tuples of ints. Weights, biases, slopes and statistics are
 constants of the graph; the other operands of Add, Sub, Mul, Div and Pow may be.
+
+Tensors between a QuantizeLinear and a DequantizeLinear hold integers in [-128, 127], as float32 like all others;
+MaxPool, Concat, Pad and Reshape move them unchanged. The integer q stands for the number q times 2^-fraction.
 """
 
 from __future__ import annotations

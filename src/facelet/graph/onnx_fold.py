@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from facelet.graph.onnx_import import LARGEST_FOLDED, Import, Known, attributes, axis_of, refusal
+from facelet.graph.onnx_int8 import fold_dequantize
 
 
 def _folded_constant(into: Import, node: onnx.NodeProto) -> Known:
@@ -78,6 +79,7 @@ FOLDED: dict[str, Callable[[Import, onnx.NodeProto], Known]] = {
     "Concat": _folded_concat,
     "Constant": _folded_constant,
     "ConstantOfShape": _folded_fill,
+    "DequantizeLinear": fold_dequantize,
     "Gather": _folded_gather,
     "Identity": lambda into, node: into.value(node, 0),
     "Shape": lambda into, node: of_shape(into, node, into.value(node, 0).shape),

@@ -11,6 +11,7 @@ import onnx
 
 from facelet.graph.ir import Array
 from facelet.graph.onnx_import import LARGEST_FOLDED, Import, attributes, axis_of, refusal
+from facelet.graph.onnx_int8 import read_dequantize, read_quantize
 
 
 def _whole(values: Any, count: int, into: Import, node: onnx.NodeProto) -> tuple[int, ...]:
@@ -378,6 +379,7 @@ IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "DequantizeLinear": read_dequantize,
     "Div": _binary("Div"),
     "Dropout": _dropout,
     "Expand": _expand,
@@ -398,6 +400,7 @@ IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     "PRelu": _prelu,
     "Pad": _pad,
     "Pow": _binary("Pow"),
+    "QuantizeLinear": read_quantize,
     "ReduceL2": _reduce_l2,
     "ReduceMean": _reduce_mean,
     "Relu": _plain("Relu"),

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from facelet.graph.int8 import MOVERS, check_int8, tensor_fractions
 from facelet.graph.ir import ACTIVATIONS, Array, Graph, Node
+from facelet.graph.onnx_int8 import write_dequantize, write_int8_conv, write_moved, write_quantize
 
 OPSET = 18
 """Of files that `write_graph` makes."""
@@ -17,7 +19,7 @@ OPSET = 18
 
 def write_graph(graph: Graph) -> onnx.ModelProto:
     """An ONNX model of a graph, with its metadata; the batch is open unless a node depends on it."""
-    writer = _Writer(graph)
+    writer = Writer(graph)
     for node in graph.nodes:
         writer.node(node)
     open_batch = _keeps_batch_open(graph)
@@ -26,7 +28,8 @@ def write_graph(graph: Graph) -> onnx.ModelProto:
         shape: list[int | str] = list(graph.shapes[name])
         if open_batch:
             shape[0] = "n"
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        kind = TensorProto.INT8 if name in writer.fractions else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, kind, shape)
 
     proto = helper.make_graph(
         writer.nodes,
@@ -60,11 +63,12 @@ def _keeps_batch_open(graph: Graph) -> bool:
     return True
 
 
-class _Writer:
+class Writer:
     """Collects the ONNX nodes and initializers of a graph."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+        self.graph = check_int8(graph)
+        self.fractions = tensor_fractions(graph)
         self.nodes: list[onnx.NodeProto] = []
         self._arrays: dict[str, np.ndarray[Any, Any]] = dict(graph.constants)
         self._taken = {*graph.shapes}
@@ -97,7 +101,20 @@ class _Writer:
         return output
 
     def node(self, node: Node) -> None:
-        """Adds what a node is in ONNX."""
+        """Adds what a node is in ONNX, integers among them."""
+        if node.op == "Int8Conv":
+            write_int8_conv(self, node)
+        elif node.op == "QuantizeLinear":
+            write_quantize(self, node.inputs[0], node["fraction"], node.output)
+        elif node.op == "DequantizeLinear":
+            write_dequantize(self, node.inputs[0], node["fraction"], node.output)
+        elif node.op in MOVERS and node.output in self.fractions:
+            write_moved(self, node, self.fractions[node.output])
+        else:
+            self.plain(node)
+
+    def plain(self, node: Node) -> None:
+        """Adds what a node of float32 numbers is in ONNX."""
         out, inputs, attributes = node.output, list(node.inputs), node.attributes
         if node.op in ("Conv", "FusedConv"):
             self._conv(node)

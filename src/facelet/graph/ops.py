@@ -234,6 +234,20 @@ def _gemm_macs(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
     return math.prod(out) * shapes[1][1]
 
 
+def _int8_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
+    out = _conv(node, shapes[:3])
+    per_channel = 1 + 2 * bool(node["slopes"])
+    wanted = 3 + per_channel + bool(node["residual"])
+    if len(shapes) != wanted:
+        raise GraphError(f"{node}: needs {wanted} inputs, found {len(shapes)}")
+    for shape in shapes[3 : 3 + per_channel]:
+        if shape != (out[1],):
+            raise GraphError(f"{node}: fractions or slopes of {_text([shape])} do not fit {out[1]} channels")
+    if node["residual"] and shapes[-1] != out:
+        raise GraphError(f"{node}: a residual of {_text([shapes[-1]])} does not fit its output {_text([out])}")
+    return out
+
+
 OPS: dict[str, Op] = {
     "Conv": Op(_conv, _conv_macs),
     "FusedConv": Op(_fused_conv, _conv_macs),
@@ -263,6 +277,9 @@ OPS: dict[str, Op] = {
     "Resize": Op(_resize, _none),
     "ReduceL2": Op(_reduce, _none),
     "LpNormalization": Op(_axis, _none),
+    "QuantizeLinear": Op(_same, _none),
+    "DequantizeLinear": Op(_same, _none),
+    "Int8Conv": Op(_int8_conv, _conv_macs),
 }
 """MACs count the products of convolutions and dense layers, as the field does; the rest is memory traffic."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from facelet.errors import GraphError, InputError
+from facelet.graph.int8 import HIGHEST, LOWEST, run_int8_conv
 from facelet.graph.ir import Array, Graph, Node, Shape
 
 LARGEST_COLUMNS = 2**22
@@ -118,7 +119,7 @@ def _columns_conv(node: Node, x: Array, weight: Array, size: Shape) -> Array:
     height, width = size
     wide = min(width, max(1, LARGEST_COLUMNS // kernels.shape[2]))
     high = max(1, LARGEST_COLUMNS // (kernels.shape[2] * wide))
-    out = np.empty((len(x), groups, kernels.shape[1], height, width), np.float32)
+    out = np.empty((len(x), groups, kernels.shape[1], height, width), weight.dtype)
     channels = weight.shape[1]
     for n, group, top, left in np.ndindex(len(x), groups, -(-height // high), -(-width // wide)):
         rows, places = slice(top * high, (top + 1) * high), slice(left * wide, (left + 1) * wide)
@@ -136,6 +137,20 @@ def _fused_conv(node: Node, inputs: Sequence[Array]) -> Array:
     if not activation:
         return out
     return KERNELS[activation](node, [out, *inputs[3:4]])
+
+
+def sums(node: Node, inputs: Sequence[Any]) -> Any:
+    """Bias and products of a convolution, in the precision of its inputs: x, weight and bias."""
+    return _conv(node, inputs)
+
+
+def _int8_conv(node: Node, inputs: Sequence[Array]) -> Array:
+    acc = sums(node, [array.astype(np.float64) for array in inputs[:3]])  # float64 holds every sum
+    return run_int8_conv(node, acc, list(inputs[3:6]), inputs[-1] if node["residual"] else None)
+
+
+def _quantize(node: Node, inputs: Sequence[Array]) -> Array:
+    return np.asarray(np.clip(np.rint(np.ldexp(inputs[0], node["fraction"])), LOWEST, HIGHEST))
 
 
 def _batch_normalization(node: Node, inputs: Sequence[Array]) -> Array:
@@ -246,4 +261,7 @@ KERNELS: dict[str, Callable[[Node, Sequence[Array]], Array]] = {
     "Resize": lambda node, inputs: inputs[0].repeat(node["scale_h"], axis=2).repeat(node["scale_w"], axis=3),
     "ReduceL2": lambda node, inputs: _length(inputs[0], node["axes"], node["keepdims"]),
     "LpNormalization": _lp_normalization,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": lambda node, inputs: np.ldexp(inputs[0], -node["fraction"]),
+    "Int8Conv": _int8_conv,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class Build:
         slices: tensors that are written straight into a part of another: its name, and the channel.
         blocked: copies in blocks of tensors that lie otherwise.
         written: where each tensor lay when it was whole; an output may be copied from there.
+        bordered: borders of zeros that lie around int8 images already: top, left, bottom, right.
     """
 
     graph: Graph
@@ -72,6 +74,7 @@ class Build:
     constant_floats: int = 0
     node: str = ""
     written: dict[str, View] = field(default_factory=dict)
+    bordered: dict[str, Shape] = field(default_factory=dict)
 
     def buffer(self, size: int) -> int:
         """A new buffer; its number."""
@@ -88,15 +91,27 @@ class Build:
         view = layout.blocked(0, shape, self.config.block)
         return View(self.buffer(layout.floats(view)), 0, shape, view.strides, view.block)
 
+    def new_int8(self, shape: Shape, block: int) -> View:
+        """A new image of bytes in blocks."""
+        view = layout.blocked_int8(0, shape, block)
+        return replace(view, buffer=self.buffer(layout.floats(view)))
+
     def image_output(self, name: str) -> View:
         """Where a blocked output goes: a part of a concatenation where there is one, else memory of its own."""
+        return self._image_output(name, self.new_blocked)
+
+    def int8_output(self, name: str) -> View:
+        """The same for an image of bytes."""
+        return self._image_output(name, lambda shape: self.new_int8(shape, self.config.block))
+
+    def _image_output(self, name: str, new: Callable[[Shape], View]) -> View:
         if name in self.slices:
             whole, start = self.slices[name]
             if whole not in self.views:
-                self.views[whole] = self.new_blocked(self.graph.shapes[whole])
+                self.views[whole] = new(self.graph.shapes[whole])
             view = self.views[whole].slice_channels(start, self.graph.shapes[name][1])
         else:
-            view = self.new_blocked(self.graph.shapes[name])
+            view = new(self.graph.shapes[name])
         self.views[name] = view
         return view
 
@@ -113,6 +128,11 @@ class Build:
         self.constants.append(filled)
         self.constant_floats += len(filled)
         return start
+
+    def integers(self, values: np.ndarray[Any, Any], multiple: int) -> int:
+        """Adds integers, one per channel, filled up with zeros, as the bits of floats."""
+        short = -len(values) % multiple
+        return self.constant(np.pad(np.rint(values), (0, short)).astype(np.int32).view(np.float32))
 
     def vector(self, name: str, multiple: int) -> int:
         """Adds a constant of one number per channel, filled up with zeros."""
@@ -194,7 +214,8 @@ class Build:
             return None
         view = self.written[name]
         buffer = self.buffers[view.buffer]
-        return Target(name, buffer.space, buffer.offset + view.offset, view.shape, view.strides, view.block)
+        offset = buffer.offset + view.offset
+        return Target(name, buffer.space, offset, view.shape, view.strides, view.block, view.int8)
 
     def _number(self, value: int | Place) -> int:
         if isinstance(value, int):

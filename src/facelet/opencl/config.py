@@ -29,12 +29,14 @@ class Config:
         block: floats of a vector, and channels of a block: 16 for AVX-512, 8 for AVX2.
         registers: vector registers of the processor: 32 or 16.
         vload: whether vectors are loaded with `vload`, as GPUs' compilers want, or through pointers.
+        vnni: whether the processor has AVX512-VNNI and the compiler takes its instruction; for integers.
         tiles: tuned tiles by `tiles.conv_key`; the model of `tiles.best_tile` decides about the others.
     """
 
     block: int = 16
     registers: int = 32
     vload: bool = False
+    vnni: bool = False
     tiles: Mapping[str, Tile] = field(default_factory=dict)
 
 

@@ -180,12 +180,7 @@ def _depthwise(build: Build, node: Node, weight: Array) -> None:
     window = _window(node, weight)
     kernel_w, stride_w = weight.shape[3], int(node["strides"][1])
     top, left = node["pads"][:2]
-
-    def registers(tile: int) -> int:
-        return int(tile + (tile - 1) * stride_w + kernel_w + 1)
-
-    fitting = [t for t in range(1, min(width, 12) + 1) if t == 1 or registers(t) <= config.registers]
-    tile = min(fitting, key=lambda t: -(-width // t) * (registers(t) + t * kernel_w))
+    tile = layout.depthwise_tile(width, kernel_w, stride_w, config.registers)
     activation, limits = _limits(node)
     knobs: dict[str, int | str] = {
         "TILE_W": tile,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from facelet.errors import GraphError
+from facelet.graph.int8 import tensor_fractions
 from facelet.graph.ir import Graph, Node
-from facelet.opencl import convolutions, layout, maps
+from facelet.opencl import convolutions, int8, layout, maps
 from facelet.opencl.build import Build
 from facelet.opencl.config import Config
 from facelet.opencl.layout import View
@@ -28,9 +29,12 @@ LOWERINGS: dict[str, Callable[[Build, Node], None]] = {
     "Resize": maps.resize,
     "ReduceL2": maps.reduce_l2,
     "LpNormalization": maps.lp_normalization,
+    "QuantizeLinear": int8.quantize,
+    "DequantizeLinear": int8.dequantize,
+    "Int8Conv": int8.conv,
 }
 
-IMAGE_OPS = {"Conv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "LRN", "Resize"}
+IMAGE_OPS = {"Conv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "LRN", "Resize", "Int8Conv"}
 """Ops whose output is always a blocked image, wherever that lies."""
 
 
@@ -48,11 +52,13 @@ def lower(graph: Graph, config: Config | None = None, *, outputs: Sequence[str] 
     wanted = tuple(outputs or graph.outputs)
     _place_inputs(build)
     _find_slices(build, wanted)
+    integers = tensor_fractions(graph)
     for node in graph.nodes:
         if node.op not in LOWERINGS:
             raise GraphError(f"{node}: op {node.op} is not supported; supported are {', '.join(sorted(LOWERINGS))}")
         build.node = str(node)
-        LOWERINGS[node.op](build, node)
+        moved = int8.MOVED.get(node.op) if node.inputs[0] in integers else None
+        (moved or LOWERINGS[node.op])(build, node)
     for name in wanted:
         _make_output(build, name, wanted)
     return build.finish(graph.inputs, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -39,6 +40,7 @@ class Target:
         shape: of the tensor.
         strides: of its axes, in floats; of the channels of a blocked image, from block to block.
         block: channels of a block, or 0 for plain layout.
+        int8: whether the numbers of a block are bytes with 128 added.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Target:
     shape: Shape
     strides: Shape
     block: int
+    int8: bool = False
 
     def read(self, memory: Array) -> Array:
         """The tensor, out of the memory of its space."""
@@ -55,8 +58,11 @@ class Target:
         n, channels, height, width = self.shape
         groups = -(-channels // self.block)
         image, group, row, pixel = (4 * step for step in self.strides)
-        view = as_strided(memory[self.offset :], (n, groups, self.block, height, width), (image, group, 4, row, pixel))
-        return view.reshape(n, groups * self.block, height, width)[:, :channels].copy()
+        source: Any = memory[self.offset :].view(np.uint8) if self.int8 else memory[self.offset :]
+        strides = (image, group, source.itemsize, row, pixel)
+        view = as_strided(source, (n, groups, self.block, height, width), strides)
+        found = view.reshape(n, groups * self.block, height, width)[:, :channels].astype(np.float32)
+        return np.asarray(found - np.float32(128) if self.int8 else found)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ def source(program: Program, *, whole: bool) -> str:
     """
     config = program.config
     head = [f"#define BLOCK {config.block}", f"#define VLOAD {int(config.vload)}"]
-    parts = ["\n".join(head), template("prelude"), *(_function(kernel) for kernel in program.kernels)]
+    preludes = [template("prelude")]
+    if any(kernel.template.startswith("int8") for kernel in program.kernels):
+        preludes.append(template("int8_prelude"))
+    parts = ["\n".join(head), *preludes, *(_function(kernel) for kernel in program.kernels)]
     if whole:
         cases = " ".join(_case(index, kernel) for index, kernel in enumerate(program.kernels))
         parts.append(template("net").replace("                CASES", cases))

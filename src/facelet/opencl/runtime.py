@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,12 @@ def _processor_flags() -> frozenset[str]:
 def _config(name: str, kind: str, handle: Any) -> Config:
     if kind != "cpu":
         return GPU
-    wide = _processor_flags() >= WIDE_FLAGS
-    if name == "pocl-3.0":  # knows few processors that have it
-        wide = wide and "avx512" in handle.version
-    return AVX512 if wide else AVX2
+    if not _processor_flags() >= WIDE_FLAGS:
+        return AVX2
+    if name == "pocl-3.0" and "avx512" not in handle.version:  # knows few processors that have it
+        return AVX2
+    vnni = name.startswith("pocl") and "avx512_vnni" in _processor_flags()  # Intel's compiler takes no assembler
+    return replace(AVX512, vnni=vnni)
 
 
 class OpenCLRuntime:

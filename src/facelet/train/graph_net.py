@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facelet.errors import GraphError
+from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Graph, Node
 
 TRAINED = ("Conv", "FusedConv", "Gemm", "PRelu")
@@ -127,6 +128,19 @@ def _normalized(node: Node, inputs: list[Tensor]) -> Tensor:
     return functional.normalize(inputs[0], dim=node["axis"], eps=node["epsilon"])
 
 
+def _int8_conv(node: Node, inputs: list[Tensor]) -> Tensor:
+    """Integers in float32, which holds every sum; see `graph.int8`."""
+    fractions, shape = inputs[3], (1, -1, 1, 1)
+    out = _conv(node, inputs)
+    if node["residual"]:
+        out = out + inputs[-1] * torch.exp2(fractions + node["x_fraction"] - node["residual_fraction"]).reshape(shape)
+    shift = (fractions + node["x_fraction"] - node["fraction"]).reshape(shape)
+    if node["slopes"]:
+        slopes, own = inputs[4].reshape(shape), inputs[5].reshape(shape)
+        out, shift = torch.where(out < 0, out * slopes, out), torch.where(out < 0, shift + own, shift)
+    return torch.round(out * torch.exp2(-shift)).clamp(node["low"], node["high"])
+
+
 FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     "Conv": _conv,
     "FusedConv": _fused_conv,
@@ -166,5 +180,8 @@ FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     ),
     "ReduceL2": lambda node, inputs: inputs[0].norm(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
     "LpNormalization": _normalized,
+    "QuantizeLinear": lambda node, inputs: torch.round(inputs[0] * 2.0 ** node["fraction"]).clamp(LOWEST, HIGHEST),
+    "DequantizeLinear": lambda node, inputs: inputs[0] * 2.0 ** -node["fraction"],
+    "Int8Conv": _int8_conv,
 }
 """How torch runs each op of `ops.OPS`."""

@@ -1,6 +1,6 @@
-"""A pruned net learns, for a few minutes, to say what it said before it was pruned.
+"""A changed net learns, for a few minutes, to say what it said before: pruned (`recover`) or of int8 (`int8_net`).
 
-The unpruned net runs beside it on the very same views, fed as its card says; no labels, no cache. Loss: the squared
+The net that it was runs beside it on the very same views, fed as its card says; no labels, no cache. Loss: the squared
 distance of unit embeddings, as in `distill`.
 """
 
@@ -32,7 +32,7 @@ SHARE = 0.9
 
 
 class RecoverTask:
-    """Batches and loss of a recovery; a `Task` of the loop.
+    """Batches and loss; a `Task` of the loop.
 
     Args:
         card: of both nets: the size, colours, mean and scale of what they eat, and its alignment.
@@ -40,11 +40,11 @@ class RecoverTask:
 
     batch_size = BATCH_SIZE
 
-    def __init__(self, pruned: GraphNet, original: GraphNet, card: Card, transfer: TransferSet, seed: int) -> None:
-        self.student: nn.Module = pruned
+    def __init__(self, student: nn.Module, original: GraphNet, card: Card, transfer: TransferSet, seed: int) -> None:
+        self.student = student
         self.original, self.card, self.transfer, self.seed = original.eval(), card, transfer, seed
         self.matrix = canvas_matrix(card.template, card.height, card.width)
-        self.modules = nn.ModuleDict({"student": pruned})
+        self.modules = nn.ModuleDict({"student": student})
 
     def batch(self, step: int) -> Tensor:
         """Pixels of a step, `(n, h, w, 3)` uint8 RGB."""
@@ -55,7 +55,7 @@ class RecoverTask:
         return torch.from_numpy(view_inputs(crops, index, view, recipe, self.seed, self.matrix, height, width))
 
     def loss(self, batch: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Squared distance between what the pruned and the unpruned net say."""
+        """Squared distance between what the student and the original net say."""
         x = net_input(batch, self.card)
         with torch.no_grad():
             target = _unit(self.original(x))
@@ -99,17 +99,56 @@ def recover(
         InputError: no time, fewer crops than a batch, or nets that do not fit their card.
         GraphError: a net that cannot be trained.
     """
-    if not minutes > 0:
-        raise InputError(f"--minutes: must be above 0, found {minutes}")
-    if transfer.n_images <= BATCH_SIZE:
-        raise InputError(f"--recover: {transfer.n_images} crops do not fill a batch of {BATCH_SIZE}")
     found, wanted = pruned.shapes[pruned.inputs[0]][1:], (3, card.height, card.width)
     if found != wanted:
         raise InputError(f"--recover: {card.name} eats {found}, its card says {wanted}; mend the card")
+    net = GraphNet(pruned)
+    teach(
+        net,
+        original,
+        card,
+        transfer,
+        folder,
+        minutes=minutes,
+        threads=threads,
+        seed=seed,
+        learning_rate=learning_rate,
+        on_tick=on_tick,
+    )
+    return net.trained_graph()
+
+
+def teach(
+    student: nn.Module,
+    original: Graph,
+    card: Card,
+    transfer: TransferSet,
+    folder: Path,
+    *,
+    minutes: float,
+    threads: int,
+    seed: int,
+    learning_rate: float,
+    on_tick: Callable[[Tick], None] | None,
+) -> None:
+    """Trains a changed net towards the answers of the net that it was.
+
+    Args:
+        student: trained in place; it eats what `original` eats.
+        card: of both.
+        folder: for the log and the checkpoint.
+        minutes: of training; the number of steps follows from how long the first ones take.
+
+    Raises:
+        InputError: no time, or fewer crops than a batch.
+    """
+    if not minutes > 0:
+        raise InputError(f"--minutes: must be above 0, found {minutes}")
+    if transfer.n_images <= BATCH_SIZE:
+        raise InputError(f"{transfer.n_images} crops do not fill a batch of {BATCH_SIZE}; give more")
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    net = GraphNet(pruned)
-    task = RecoverTask(net, GraphNet(original), card, transfer, seed)
+    task = RecoverTask(student, GraphNet(original), card, transfer, seed)
     steps = max(1, int(SHARE * 60 * minutes / _step_s(task)))
     config = LoopConfig(
         steps=steps,
@@ -120,8 +159,8 @@ def recover(
         clip=1.0,
         threads=threads,
     )
-    train(task, config, folder, identity=f"recover {original.name} {seed} {steps}", on_tick=on_tick)
-    return net.trained_graph()
+    identity = f"teach {type(student).__name__} {original.name} {seed} {steps}"
+    train(task, config, folder, identity=identity, on_tick=on_tick)
 
 
 def _step_s(task: RecoverTask) -> float:

@@ -1,4 +1,4 @@
-"""Graph -> Graph, output unchanged unless the pass says so: fold, fuse, clean, prune."""
+"""Graph -> Graph, output unchanged unless the pass says so: clean, fold, fuse, integers, prune."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from facelet.graph.ir import Array, Graph
 from facelet.graph.passes.clean import clean
 from facelet.graph.passes.fold import fold
 from facelet.graph.passes.fuse import fuse
+from facelet.graph.passes.integers import integers
 from facelet.graph.passes.prune import prune
 from facelet.graph.passes.result import Note, PassResult
 from facelet.graph.reference import run
 
-PASSES: dict[str, Callable[[Graph], PassResult]] = {"clean": clean, "fold": fold, "fuse": fuse, "prune": prune}
+PASSES: dict[str, Callable[[Graph], PassResult]] = {
+    "clean": clean,
+    "fold": fold,
+    "fuse": fuse,
+    "integers": integers,
+    "prune": prune,
+}
 
-EXACT = ("clean", "fold", "fuse")
+EXACT = ("clean", "fold", "fuse", "integers")
 """The passes that keep the output; `optimise` runs them in this order."""
 
 TOLERANCE = 1e-4

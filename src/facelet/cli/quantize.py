@@ -1,0 +1,186 @@
+"""`facelet quantize`: a float model as int8, calibrated on face crops, and how much noise each layer adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import InputError
+
+if TYPE_CHECKING:
+    from facelet.data.transfer import TransferSet
+    from facelet.graph.ir import Array, Graph
+    from facelet.model import Card, Model
+    from facelet.quantize.report import LayerNoise
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Face crops: shards or a folder of photos; synthetic faces without."),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=8, help="Crops that calibration looks at.")] = 64,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The int8 model.  [default: MODEL_int8.onnx]", show_default=False)
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for each layer's signal to noise, as JSON and plot.")
+    ] = None,
+    distil: Annotated[
+        float, typer.Option("--distil", min=0, help="Minutes of quantization-aware distillation from the float model.")
+    ] = 0.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of the distillation.")] = 1e-4,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the distillation.")] = 2,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The images of a folder are aligned crops already.")
+    ] = False,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Quantize a model to int8 that is exact everywhere."""
+    from facelet.backends import run_graph
+    from facelet.cli.graph import read_model_graph
+    from facelet.cli.train import open_data
+    from facelet.graph.passes import optimise
+    from facelet.model_files import load_model
+    from facelet.quantize.calibrate import calibrate
+    from facelet.quantize.prepare import prepare
+    from facelet.quantize.report import layer_noise
+
+    show = Output(json_, quiet)
+    found = load_model(model)
+    target = out or Path(f"{found.card.name}_int8.onnx")
+    if target.suffix != ".onnx" or target.is_dir():
+        raise InputError(f"--out {target}: give a file that ends in .onnx")
+    graph = optimise(read_model_graph(found.path))
+    prepare(graph)  # what has no int8 form is said before any crop is read
+    if calibration is None and not distil:
+        from facelet.data.synthetic_transfer import synthetic_transfer_set
+
+        show.note("no --calibration: looking at synthetic faces")
+        transfer = synthetic_transfer_set(images, 1, seed)
+    else:
+        transfer = open_data(calibration, aligned, "dlib", None, seed, show)
+    planes = _planes(transfer, found.card, images, seed)
+    with show.progress("calibrating") as advance:
+        result = calibrate(graph, planes, lambda g, x: run_graph(g, x, threads), advance)
+    quantized, error = result.quantized, result.error
+    if distil:
+        quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
+        error = _error(quantized, graph, planes, threads)
+    _write(found, quantized, target)
+    noise = layer_noise(result, planes[: min(len(planes), 16)])
+    told: dict[str, Any] = {
+        "model": str(target),
+        "bytes": target.stat().st_size,
+        "float_bytes": found.path.stat().st_size,
+        "embedding_error": error,
+        "embedding_error_calibrated": result.error,
+        "distilled_minutes": distil,
+        "layers": [vars(row) for row in noise],
+    }
+    if report is not None:
+        _report(found.card.name, noise, told, report, show)
+    show.value(told)
+    _print(show, target, noise if report is not None else noise[:8], told)
+
+
+def _planes(transfer: TransferSet, card: Card, count: int, seed: int) -> Array:
+    """Clean crops as the network eats them."""
+    import numpy as np
+
+    from facelet.backends import network_input
+    from facelet.data.views import RECIPES, view_inputs
+    from facelet.faces.canvas import canvas_matrix
+
+    rows = np.sort(np.random.default_rng(seed).permutation(transfer.n_images)[:count])
+    matrix = canvas_matrix(card.template, card.height, card.width)
+    clean = np.zeros(len(rows), np.int64)
+    pixels = view_inputs(transfer.crops, rows, clean, RECIPES["standard"], seed, matrix, card.height, card.width)
+    return network_input(pixels, card)
+
+
+def _error(quantized: Graph, graph: Graph, planes: Array, threads: int) -> float:
+    from facelet.backends import run_graph
+    from facelet.quantize.calibrate import unit
+
+    apart = unit(run_graph(quantized, planes, threads)) - unit(run_graph(graph, planes, threads))
+    return float((apart**2).sum(axis=1).mean())
+
+
+def _distilled(
+    model: Model,
+    graph: Graph,
+    result: Any,
+    transfer: TransferSet,
+    out: Path,
+    minutes: float,
+    threads: int,
+    learning_rate: float,
+    seed: int,
+    show: Output,
+) -> Graph:
+    from facelet.cli.train import training_bar, training_extra
+
+    with training_extra():
+        from facelet.train.int8_net import distil_int8
+    with training_bar(show) as tick:
+        return distil_int8(
+            result,
+            graph,
+            model.card,
+            transfer,
+            out.parent / f"{out.stem}-distillation",
+            minutes=minutes,
+            threads=threads,
+            seed=seed,
+            learning_rate=learning_rate,
+            on_tick=tick,
+        )
+
+
+def _write(model: Model, graph: Graph, out: Path) -> None:
+    """Writes the int8 network with the card of the float model, less what was measured on that one."""
+    import dataclasses
+
+    from facelet.atomic import write_bytes_atomic
+    from facelet.cli.train import command_line
+    from facelet.graph.onnx_io import write_graph
+    from facelet.model_files import with_card
+
+    card = dataclasses.replace(
+        model.card,
+        name=f"{model.card.name}_int8",
+        metrics={},
+        thresholds={},
+        recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
+    )
+    write_bytes_atomic(out, with_card(write_graph(graph), card).SerializeToString())
+
+
+def _report(name: str, noise: tuple[LayerNoise, ...], told: dict[str, Any], folder: Path, show: Output) -> None:
+    import json
+
+    from facelet.atomic import write_text_atomic
+    from facelet.evaluate.noise_plot import plot_noise
+
+    write_text_atomic(folder / "quantization.json", json.dumps(told, indent=1) + "\n")
+    title = f"{name}: int8 against float, layer by layer"
+    plot_noise([row.tensor for row in noise], [row.snr_db for row in noise], title, folder / "quantization.png")
+    show.note(f"written: {folder / 'quantization.json'}, {folder / 'quantization.png'}")
+
+
+def _print(show: Output, out: Path, noise: tuple[LayerNoise, ...], told: dict[str, Any]) -> None:
+    rows = [(r.layer, r.tensor, r.fraction, f"{r.snr_db:.1f}", f"{100 * r.clipped:.2f}") for r in noise]
+    columns = ("layer", "tensor", "fraction bits", "signal to noise dB", "clipped %")
+    show.table(f"{out}: the noisiest layers", columns, rows)
+    show.line(
+        f"{told['bytes'] / 1e6:.2f} MB (float {told['float_bytes'] / 1e6:.2f} MB); mean squared distance of the "
+        f"embeddings from the float model's {told['embedding_error']:.4f}"
+    )
+    show.note(f"{out}: has no thresholds yet; facelet calibrate measures them")

@@ -1,0 +1,1 @@
+"""Float network to int8: prepare, equalise, choose fractions, build, report."""

@@ -1,0 +1,207 @@
+"""The fraction of each tensor, and biases, from images: what keeps the embedding nearest to the float network's.
+
+1. Ranges of every channel on the images; equalisation (`equalise`).
+2. Per tensor the fraction of the smallest squared error of rounding and clipping, tensors that a concatenation or a
+   pool joins together.
+3. One tensor after another: one bit more or less, kept where the mean squared error of the embedding falls.
+4. Bias correction: the mean of each sum, over the images, becomes what it is in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from facelet.graph import reference
+from facelet.graph.int8 import HIGHEST, LOWEST, residual_shifts, run_int8_conv
+from facelet.graph.ir import Array, Graph, Node
+from facelet.quantize.build import INPUT_FRACTION, build, integer
+from facelet.quantize.equalise import equalise
+from facelet.quantize.prepare import KEPT, prepare
+
+Run = Callable[[Graph, Array], Array]
+"""Runs a graph on images `(n, c, h, w)`: the first output."""
+
+Advance = Callable[[int, int, str], None]
+"""Told what is done, of how much, and what it is."""
+
+TRIED_BITS = 3
+"""Above the fraction that clips nothing."""
+
+PASSES = 2
+"""Times that every tensor is tried with a bit more or less."""
+
+LEAST_GAIN = 1e-3
+"""Of the error; less is not worth a change, as it would follow the images at hand."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration found.
+
+    Attributes:
+        prepared: the float network that was quantized, prepared and equalised.
+        quantized: the int8 network.
+        fractions: by tensor of `prepared`.
+        error: mean squared distance of the unit embeddings from the float network's, on the images.
+    """
+
+    prepared: Graph
+    quantized: Graph
+    fractions: Mapping[str, int]
+    error: float
+
+
+def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = None) -> Calibration:
+    """Quantizes a network.
+
+    Args:
+        graph: float, one input.
+        images: `(n, c, h, w)` float32 as the network eats them; some hundred.
+        run: runs an int8 graph on images; the executors agree to the bit, so the fastest will do.
+        advance: told of the progress.
+
+    Raises:
+        GraphError: the network has no int8 form.
+    """
+    tell = advance or (lambda done, total, what: None)
+    prepared = prepare(graph)
+    tell(0, 1, "ranges")
+    prepared = equalise(prepared, _ranges(every_tensor(prepared, images)))
+    values = every_tensor(prepared, images)
+    wanted = unit(values[prepared.outputs[0]])
+    groups = _groups(prepared)
+    fractions = dict.fromkeys(prepared.inputs, INPUT_FRACTION)
+    for group in groups:
+        fractions.update(dict.fromkeys(group, _best_fraction([values[name] for name in group])))
+
+    def error(tried: Mapping[str, int]) -> float:
+        found = unit(run(build(prepared, tried), images))
+        return float(((found - wanted) ** 2).sum(1).mean())
+
+    best = error(fractions)
+    total = PASSES * len(groups)
+    for turn in range(PASSES):
+        for position, group in enumerate(groups):
+            tell(turn * len(groups) + position, total, group[0])
+            for step in (-1, 1):
+                tried = {**fractions, **{name: fractions[name] + step for name in group}}
+                found = _error_or_none(error, tried)
+                if found is not None and found < best * (1 - LEAST_GAIN):
+                    best, fractions = found, tried
+                    break
+    corrected = correct_biases(prepared, build(prepared, fractions), images, values)
+    found = float(((unit(run(corrected, images)) - wanted) ** 2).sum(1).mean())
+    quantized = corrected if found < best else build(prepared, fractions)
+    tell(total, total, "biases")
+    return Calibration(prepared, quantized, fractions, min(found, best))
+
+
+def _error_or_none(error: Callable[[Mapping[str, int]], float], tried: Mapping[str, int]) -> float | None:
+    from facelet.errors import GraphError
+
+    try:
+        return error(tried)
+    except GraphError:  # a fraction that no shift can reach
+        return None
+
+
+def unit(embeddings: Array) -> Array:
+    """Rows of unit length."""
+    flat = embeddings.reshape(len(embeddings), -1)
+    return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+
+
+def every_tensor(graph: Graph, images: Array) -> dict[str, Array]:
+    """Every tensor of a graph on images, of whatever batch the graph is; the input among them."""
+    batch = graph.batch
+    parts: dict[str, list[Array]] = {name: [] for name in graph.inputs}
+    for start in range(0, len(images) - batch + 1, batch):
+        part = images[start : start + batch]
+        parts[graph.inputs[0]].append(part)
+        for name, value in reference.run(graph, {graph.inputs[0]: part}, every=True).items():
+            parts.setdefault(name, []).append(value)
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _ranges(values: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.abs(value).max(axis=(0, 2, 3)) for name, value in values.items() if value.ndim == 4}
+
+
+def _groups(graph: Graph) -> list[list[str]]:
+    """Tensors that must share a fraction: those that a pool, a border or a concatenation joins."""
+    home: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while home.setdefault(name, name) != name:
+            name = home[name]
+        return name
+
+    for node in graph.nodes:
+        if node.op == "FusedConv":
+            root(node.output)
+        elif node.op in KEPT:
+            for name in node.inputs:
+                home[root(name)] = root(node.output)
+    found: dict[str, list[str]] = {}
+    for name in home:
+        if name not in graph.inputs:
+            found.setdefault(root(name), []).append(name)
+    return list(found.values())
+
+
+def _best_fraction(tensors: list[Array]) -> int:
+    """The fraction of the smallest squared error over all tensors of a group."""
+    flat = np.concatenate([tensor.reshape(-1)[:: max(1, tensor.size // 200_000)] for tensor in tensors])
+    largest = max(float(np.abs(tensor).max()) for tensor in tensors)
+    safe = int(np.floor(np.log2(HIGHEST / max(largest, 1e-6))))
+
+    def error(bits: int) -> float:
+        scaled = np.ldexp(flat, bits)
+        return float(np.square(np.ldexp(np.clip(np.rint(scaled), LOWEST, HIGHEST) - scaled, -bits)).sum())
+
+    return min(range(safe, safe + TRIED_BITS + 1), key=error)
+
+
+def correct_biases(prepared: Graph, quantized: Graph, images: Array, wanted: Mapping[str, Array]) -> Graph:
+    """The int8 network with biases that bring the mean of each channel's sums to that of the float network.
+
+    Args:
+        wanted: every tensor of the float network on the images.
+
+    Source: Nagel et al., ICCV 2019, section 4.2, with images in place of batch norm's statistics.
+    """
+    constants = dict(quantized.constants)
+    values: dict[str, Array] = {quantized.inputs[0]: images}
+    floats = {integer(node.output): node for node in prepared.nodes}
+    for node in quantized.nodes:
+        if node.op != "Int8Conv":
+            known = [constants[n] if n in constants else values[n] for n in node.inputs]
+            if node.op == "Reshape":
+                known[0] = known[0].reshape(len(images), *node["shape"][1:])
+                values[node.output] = known[0]
+            else:
+                values[node.output] = reference.run_node(node, known)
+            continue
+        source, residual = floats[node.output], bool(node["residual"])
+        fractions = constants[node.inputs[3]]
+        scale = np.ldexp(1.0, fractions.astype(np.int64) + node["x_fraction"])
+        have = _sums(node, [values[node.inputs[0]], *(constants[n] for n in node.inputs[1:3])])
+        want = _sums(source, [wanted[source.inputs[0]], *(prepared.constants[n] for n in source.inputs[1:3])])
+        mean_have, mean_want = have.mean(axis=(0, 2, 3)), want.mean(axis=(0, 2, 3)) * scale
+        if residual:
+            mean_have += np.ldexp(values[node.inputs[-1]].mean(axis=(0, 2, 3)), residual_shifts(node, fractions))
+            mean_want += wanted[source.inputs[-1]].mean(axis=(0, 2, 3)) * scale
+        move = np.rint(mean_want - mean_have)
+        constants[node.inputs[2]] = (constants[node.inputs[2]] + move).astype(np.float32)
+        more = [constants[n] for n in node.inputs[3:6] if n in constants]
+        have += move.reshape(1, -1, 1, 1)
+        values[node.output] = run_int8_conv(node, have, more, values[node.inputs[-1]] if residual else None)
+    return quantized.with_nodes(quantized.nodes, constants=constants)
+
+
+def _sums(node: Node, inputs: list[Array]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Bias and products in float64."""
+    return np.asarray(reference.sums(node, [array.astype(np.float64) for array in inputs]), np.float64)
