@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +187,7 @@ def _embed(
     """Returns a benchmark's protocol with an embedding for each image."""
     check_request(benchmark, data, view)
     folder = cache or cache_dir()
-    open_bar = progress or _no_progress
+    open_bar = progress or no_progress
     card = embedder.card
     packed = _packed_file(benchmark, data)
     begun = time.perf_counter()
@@ -218,7 +218,7 @@ def _embed(
         }
     cropped = time.perf_counter()
     with open_bar("embeddings") as advance:
-        embeddings = _embed_crops(embedder, crops, flip, advance)
+        embeddings = embed_crops(embedder, crops.crops, flip, advance)
     setting = {
         "model": card.name,
         "model_sha256": embedder.model.sha256,
@@ -234,16 +234,22 @@ def _embed(
     return _Embedded(pairs, embeddings, crops.n_not_found, packed is not None, setting)
 
 
-def check_request(benchmark: str, data: str | Path, view: int) -> None:
+def check_request(benchmark: str, data: str | Path, view: int, known: Iterable[str] = BENCHMARKS) -> None:
     """Raises where a benchmark cannot be meant, before any model is loaded.
+
+    Args:
+        benchmark: the name.
+        data: where its data is.
+        view: of LFW.
+        known: names that there are.
 
     Raises:
         UnknownNameError: no such benchmark.
         InputError: no such view.
         MissingFileError: nothing at `data`.
     """
-    if benchmark not in BENCHMARKS:
-        raise UnknownNameError("benchmark", benchmark, BENCHMARKS)
+    if benchmark not in set(known):
+        raise UnknownNameError("benchmark", benchmark, known)
     if view not in (1, 2):
         raise InputError(f"view: {view} is not known; LFW has views 1 and 2")
     if not Path(data).exists():
@@ -263,17 +269,27 @@ def _packed_file(benchmark: str, data: Path) -> Path | None:
     return path
 
 
-def _embed_crops(embedder: Embedder, crops: BenchmarkCrops, flip: bool, advance: Advance) -> NDArray[np.float32]:
-    """Returns unit embeddings of the crops, with `flip` the direction of each one's and its mirror image's sum."""
+def embed_crops(embedder: Embedder, crops: NDArray[np.uint8], flip: bool, advance: Advance) -> NDArray[np.float32]:
+    """Returns unit embeddings of crops, with `flip` the direction of each one's and its mirror image's sum.
+
+    Args:
+        embedder: the model.
+        crops: `(n, card.height, card.width, 3)` uint8 RGB, n at least 1; may be mapped from disk.
+        flip: add the embedding of the mirrored crop.
+        advance: told `(done, total)`.
+
+    Returns:
+        `(n, card.embedding_size)` float32 unit vectors.
+    """
     parts = []
-    for start in range(0, len(crops.crops), EMBED_CHUNK):
-        chunk = np.ascontiguousarray(crops.crops[start : start + EMBED_CHUNK])
+    for start in range(0, len(crops), EMBED_CHUNK):
+        chunk = np.ascontiguousarray(crops[start : start + EMBED_CHUNK])
         vectors = embedder.embed(chunk)
         if flip:
             vectors = vectors + embedder.embed(np.ascontiguousarray(chunk[:, :, ::-1]))
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         parts.append(vectors)
-        advance(min(start + EMBED_CHUNK, len(crops.crops)), len(crops.crops))
+        advance(min(start + EMBED_CHUNK, len(crops)), len(crops))
     return np.concatenate(parts)
 
 
@@ -286,6 +302,6 @@ def _data_hash(pairs: Pairs, crops: BenchmarkCrops) -> str:
 
 
 @contextmanager
-def _no_progress(_what: str) -> Iterator[Advance]:
+def no_progress(_what: str) -> Iterator[Advance]:
     """A progress bar that shows nothing."""
     yield lambda _done, _total: None

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import facelet
-from facelet.cli import align, bench, demo, evaluate, graph, models, opencl, quantize, synthetic, train, verify
+from facelet.cli import align, bench, cluster, demo, evaluate, graph, models, opencl, quantize, synthetic, train, verify
 from facelet.errors import FaceletError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ train_group.command("triplet")(train.triplet)
 app.command("verify")(verify.verify)
 app.command("embed")(verify.embed)
 app.command("align")(align.align)
+app.command("cluster")(cluster.cluster)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)

@@ -21,6 +21,7 @@ from facelet.errors import InputError
 if TYPE_CHECKING:
     from facelet.evaluate.report import VerificationReport
     from facelet.model import Model
+    from facelet.people_benchmarks import Request
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.")]
 DataOption = Annotated[
@@ -33,7 +34,12 @@ def evaluate(
     model: ModelArgument,
     data: DataOption,
     benchmark: Annotated[
-        str, typer.Option("--benchmark", help="lfw, or packed: cfp_fp, agedb_30, calfw, cplfw.")
+        str,
+        typer.Option(
+            "--benchmark",
+            help="lfw; packed: cfp_fp, agedb_30, calfw, cplfw; beyond pairs: lfw-identification, lfw-clustering, "
+            "heldout (--data is a transfer set), robustness.",
+        ),
     ] = "lfw",
     view: Annotated[int, typer.Option("--view", help="Of LFW: 2 is the reported result, 1 is for tuning.")] = 2,
     detector: DetectorOption = "dlib",
@@ -51,16 +57,34 @@ def evaluate(
     threads: ThreadsOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
-    _seed: SeedOption = 0,
+    seed: SeedOption = 0,
 ) -> None:
-    """Measure a model on LFW or on packed pairs."""
-    from facelet.benchmark import check_request
+    """Measure a model on LFW, on packed pairs, on held-out people or on worse pictures."""
+    from facelet.benchmark import BENCHMARKS, check_request
     from facelet.benchmark import evaluate as evaluate_model
     from facelet.embedder import Embedder
     from facelet.evaluate.report import write_report
+    from facelet.people_benchmarks import PEOPLE_BENCHMARKS, Request
 
     show = Output(json_, quiet)
-    check_request(benchmark, data, view)
+    check_request(benchmark, data, view, {**BENCHMARKS, **PEOPLE_BENCHMARKS})
+    if benchmark in PEOPLE_BENCHMARKS:
+        if view != 2 or record:
+            raise InputError(
+                f"--benchmark {benchmark}: has no views and no place in a card; leave --view, --record out"
+            )
+        request = Request(
+            Embedder.load(model, backend=backend, threads=threads),
+            benchmark,
+            data,
+            detector=None if benchmark == "heldout" else open_detector(detector, detector_model),
+            flip=flip,
+            align=not no_align,
+            seed=seed,
+            progress=show.progress,
+        )
+        _measure_people(request, out, show)
+        return
     embedder = Embedder.load(model, backend=backend, threads=threads)
     report = evaluate_model(
         embedder,
@@ -119,6 +143,22 @@ def calibrate(
         [(key, f"{value:.4f}") for key, value in result.thresholds.items()],
     )
     show.note(f"written into the card of {path}")
+
+
+def _measure_people(request: Request, out: Path | None, show: Output) -> None:
+    """Measures beyond pairs; writes report and plots, prints the figures that matter most."""
+    from facelet.evaluate.people_report import write_people_report
+    from facelet.people_benchmarks import measure
+
+    report = measure(request)
+    setting = report.setting
+    parts = [str(setting["model"]), request.benchmark, *([str(setting["detector"])] if "detector" in setting else [])]
+    parts += [] if request.align else ["box"]
+    parts += ["flip"] if request.flip else []
+    files = write_people_report(report, out or Path("runs") / "evaluate" / "-".join(parts))
+    show.value(report.to_dict())
+    show.table(f"{setting['model']} on {request.benchmark}", ("figure", "value"), report.rows)
+    show.note(f"written: {', '.join(str(path) for path in files.values())}")
 
 
 def _record(model: Model, report: VerificationReport) -> None:

@@ -140,10 +140,12 @@ def _recovered(
     show: Output,
 ) -> Graph:
     from facelet.cli.train import open_data, training_bar, training_extra
+    from facelet.data.heldout import HELDOUT_NOTE
 
     with training_extra():
         from facelet.train.recover import recover
-    transfer = open_data(data, aligned, "dlib", None, seed, show)
+    unmet = HELDOUT_NOTE in model.card.data  # what the net has not met, its recovery does not show it either
+    transfer = open_data(data, aligned, "dlib", None, seed, show, exclude_heldout=unmet)
     with training_bar(show) as tick:
         return recover(
             original,

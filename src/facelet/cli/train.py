@@ -13,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceNotFoundError, ImageError, MissingExtraError
+from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,9 @@ LfwOption = Annotated[
     Path | None, typer.Option("--lfw", help="LFW's folder; the student's View-1 accuracy is watched.")
 ]
 NameOption = Annotated[str, typer.Option("--name", help="Name in the model's card; the net's without it.")]
+ExcludeOption = Annotated[
+    bool, typer.Option("--exclude-heldout", help="Keep the people of the benchmark heldout out of the training.")
+]
 NoDetectOption = Annotated[
     bool, typer.Option("--aligned", help="The images of a folder are aligned crops already; do not look for faces.")
 ]
@@ -87,6 +90,7 @@ def distill(
     watch_every: WatchOption = 1.0,
     resume: ResumeOption = False,
     lfw: LfwOption = None,
+    exclude_heldout: ExcludeOption = False,
     name: NameOption = "",
     aligned: NoDetectOption = False,
     detector: DetectorOption = "dlib",
@@ -127,7 +131,7 @@ def distill(
         teacher_precision=teacher_precision,
         holdout=holdout,
     )
-    transfer = open_data(data, aligned, detector, detector_model, seed, show)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
         run = run_distillation(options, transfer, command=command_line(), watch=watch, on_tick=tick, progress=told)
@@ -154,6 +158,7 @@ def triplet(
     watch_every: WatchOption = 1.0,
     resume: ResumeOption = False,
     lfw: LfwOption = None,
+    exclude_heldout: ExcludeOption = False,
     name: NameOption = "",
     aligned: NoDetectOption = False,
     detector: DetectorOption = "dlib",
@@ -188,7 +193,7 @@ def triplet(
         photos=photos,
         margin=margin,
     )
-    transfer = open_data(data, aligned, detector, detector_model, seed, show)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
@@ -212,10 +217,18 @@ def command_line() -> str:
 
 
 def open_data(
-    data: Path | None, aligned: bool, detector: str, detector_model: Path | None, seed: int, show: Output
+    data: Path | None,
+    aligned: bool,
+    detector: str,
+    detector_model: Path | None,
+    seed: int,
+    show: Output,
+    exclude_heldout: bool = False,
 ) -> TransferSet:
     """The transfer set of `--data`, or synthetic faces; photos of a folder are aligned on the way in."""
     if data is None:
+        if exclude_heldout:
+            raise InputError("--exclude-heldout: synthetic faces have no held-out people; give --data, or leave it out")
         from facelet.data.synthetic_transfer import synthetic_transfer_set
 
         show.note("no --data: training on synthetic faces")
@@ -234,7 +247,13 @@ def open_data(
             return None
 
     with show.progress("reading crops") as advance:
-        transfer = open_transfer_set(data, cache_dir(), align=None if aligned else align_photo, progress=advance)
+        transfer = open_transfer_set(
+            data,
+            cache_dir(),
+            align=None if aligned else align_photo,
+            progress=advance,
+            exclude_heldout=exclude_heldout,
+        )
     if transfer.n_skipped:
         show.note(f"{data}: {transfer.n_skipped} photos left out (no face found, or not readable)")
     return transfer

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.data.heldout import heldout_identities
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
 
@@ -43,6 +44,8 @@ class TransferSet:
         sources: names of the sources.
         key: hash of the content.
         n_skipped: photos of the source that gave no crop.
+        identities: names by the numbers in `identity`; the numbers themselves where none are given.
+        without_heldout: whether the held-out people of `data.heldout` were left out.
     """
 
     crops: NDArray[np.uint8]
@@ -51,6 +54,12 @@ class TransferSet:
     sources: tuple[str, ...]
     key: str
     n_skipped: int = 0
+    identities: tuple[str, ...] = ()
+    without_heldout: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.identities:
+            object.__setattr__(self, "identities", tuple(str(n) for n in range(int(self.identity.max(initial=-1)) + 1)))
 
     @property
     def n_images(self) -> int:
@@ -76,7 +85,12 @@ class _Item:
 
 
 def open_transfer_set(
-    source: Path, cache: Path, *, align: Align | None = None, progress: Progress | None = None
+    source: Path,
+    cache: Path,
+    *,
+    align: Align | None = None,
+    progress: Progress | None = None,
+    exclude_heldout: bool = False,
 ) -> TransferSet:
     """Opens a transfer set, packing it on the first use.
 
@@ -86,6 +100,8 @@ def open_transfer_set(
         align: crops the photos of an image folder; None takes each image as an aligned crop already and
             resizes it to the canvas.
         progress: called with (done, total).
+        exclude_heldout: leave the held-out people of `data.heldout` out; they are not even in the pack, so no view can
+            blend one of them in.
 
     Raises:
         MissingFileError: `source` is not there.
@@ -98,11 +114,12 @@ def open_transfer_set(
     if not shards and not files:
         raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
     key = _content_key(shards or files, relative_to=source, aligned=align is not None)
+    key += "-without-heldout" if exclude_heldout else ""
     pack = cache / "transfer" / key
     if not (pack / "meta.json").exists():
         items = _shard_items(shards) if shards else _folder_items(source, files)
         total = sum(_count_images(s) for s in shards) if shards else len(files)
-        _write_pack(pack, items, total, align, progress)
+        _write_pack(pack, items, total, align, progress, exclude_heldout)
     return _read_pack(pack, key)
 
 
@@ -191,7 +208,14 @@ def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
     return np.asarray(image[:, :, ::-1], np.uint8)
 
 
-def _write_pack(pack: Path, items: Iterable[_Item], total: int, align: Align | None, progress: Progress | None) -> None:
+def _write_pack(
+    pack: Path,
+    items: Iterable[_Item],
+    total: int,
+    align: Align | None,
+    progress: Progress | None,
+    exclude_heldout: bool,
+) -> None:
     pack.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=pack.parent, prefix="packing-"))
     try:
@@ -202,9 +226,11 @@ def _write_pack(pack: Path, items: Iterable[_Item], total: int, align: Align | N
         sources: dict[str, int] = {}
         identity = np.full(total, -1, np.int64)
         source = np.zeros(total, np.int64)
-        row = 0
+        row = n_heldout = 0
         for done, item in enumerate(items, start=1):
-            crop = _decode(item, align)
+            held = exclude_heldout and item.identity is not None and bool(heldout_identities([item.identity])[0])
+            n_heldout += held
+            crop = None if held else _decode(item, align)
             if crop is not None:
                 crops[row] = crop
                 if item.identity is not None:
@@ -217,7 +243,12 @@ def _write_pack(pack: Path, items: Iterable[_Item], total: int, align: Align | N
             raise TransferSetError(f"transfer set: none of its {total} photos shows a face that can be used")
         crops.flush()
         np.savez(scratch / "labels.npz", identity=identity[:row], source=source[:row])
-        meta = {"sources": list(sources), "identities": list(identities), "n_skipped": total - row}
+        meta = {
+            "sources": list(sources),
+            "identities": list(identities),
+            "n_skipped": total - row - n_heldout,
+            "without_heldout": exclude_heldout,
+        }
         (scratch / "meta.json").write_text(json.dumps(meta))
         if pack.exists():
             shutil.rmtree(pack)
@@ -238,4 +269,6 @@ def _read_pack(pack: Path, key: str) -> TransferSet:
         sources=tuple(meta["sources"]),
         key=key,
         n_skipped=meta.get("n_skipped", 0),
+        identities=tuple(meta.get("identities", ())),
+        without_heldout=meta.get("without_heldout", False),
     )

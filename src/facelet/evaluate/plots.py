@@ -35,7 +35,7 @@ def roc_png(curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]])
     axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.02), xlabel="false accept rate", ylabel="true accept rate")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def distance_histogram_png(
@@ -57,10 +57,10 @@ def distance_histogram_png(
     axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label=f"threshold {threshold:.3f}")
     axes.set(xlabel="squared distance of unit embeddings", ylabel="pairs", title=title)
     axes.legend(fontsize="small")
-    return _png(figure)
+    return png_bytes(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     """Returns the drawn figure; equal figures give equal bytes."""
     stream = io.BytesIO()
     FigureCanvasAgg(figure)

@@ -19,6 +19,7 @@ from torch import nn
 from facelet.assets import cache_dir
 from facelet.atomic import write_text_atomic
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
+from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES, ViewRecipe, view_inputs
 from facelet.errors import CheckpointError, InputError, TransferSetError, UnknownNameError
@@ -391,6 +392,9 @@ def _run(
 ) -> Run:
     """Trains the task and exports the student with its card."""
     identity = run_identity(options, [transfer.key, *depends_on])
+    seen = list(transfer.sources)
+    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix != ".pt"):
+        seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
     options.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(options.out / OPTIONS_FILE, json.dumps(_plain(options), indent=1, sort_keys=True))
     last: dict[str, float] = {}
@@ -423,7 +427,7 @@ def _run(
         parameters=count_parameters(net),
         macs=count_macs(net, size),
         teacher=teacher,
-        data=", ".join(transfer.sources),
+        data=", ".join(seen),
         recipe=command,
     )
     path = options.out / MODEL_FILE
