@@ -8,6 +8,7 @@
     ├── FaceNotFoundError     (ValueError)       a photo without a face
     ├── ModelError            (ValueError)       a model file or its card does not fit
     ├── GraphError            (ValueError)       a network that cannot be read, changed or compiled
+    ├── BoardError            (ValueError)       an FPGA board that is too small for an engine or a net
     ├── DeviceError           (RuntimeError)     an OpenCL device that is not there, wrong or hung
     ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
     ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
@@ -59,6 +60,10 @@ class ModelError(FaceletError, ValueError):
 
 class GraphError(FaceletError, ValueError):
     """A network cannot be read, changed or compiled: an unknown op, a bad shape, a pass that altered the output."""
+
+
+class BoardError(FaceletError, ValueError):
+    """An FPGA board is too small for an engine or a net."""
 
 
 class DeviceError(FaceletError, RuntimeError):

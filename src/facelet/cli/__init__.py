@@ -14,7 +14,21 @@ from typing import Annotated
 import typer
 
 import facelet
-from facelet.cli import align, bench, cluster, demo, evaluate, graph, models, opencl, quantize, synthetic, train, verify
+from facelet.cli import (
+    align,
+    bench,
+    cluster,
+    demo,
+    evaluate,
+    fpga,
+    graph,
+    models,
+    opencl,
+    quantize,
+    synthetic,
+    train,
+    verify,
+)
 from facelet.errors import FaceletError
 
 app = typer.Typer(
@@ -44,6 +58,7 @@ app.command("devices")(opencl.devices)
 app.command("bench")(bench.bench)
 app.command("distill")(train.distill)
 app.add_typer(train_group, name="train")
+app.add_typer(fpga.app, name="fpga", help="What a model would cost on an FPGA board; all figures estimated.")
 app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")
 
 CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

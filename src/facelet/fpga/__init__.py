@@ -1,0 +1,1 @@
+"""What a net costs on an FPGA board, before any vendor tool has run."""
