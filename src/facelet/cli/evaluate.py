@@ -59,7 +59,7 @@ def evaluate(
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Measure a model on LFW, on packed pairs, on held-out people or on worse pictures."""
+    """Measure a model on LFW, other pairs, people, worse photos."""
     from facelet.benchmark import BENCHMARKS, check_request
     from facelet.benchmark import evaluate as evaluate_model
     from facelet.embedder import Embedder
