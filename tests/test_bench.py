@@ -52,6 +52,18 @@ def test_layers_are_held_against_the_roofline() -> None:
     assert all(0 < row["of_roofline"] < 20 for row in found["layers"])
 
 
+def test_another_file_of_the_net_may_run_beside_it() -> None:
+    rows = measure(MODEL, (3, 96, 96), [f"onnxruntime={MODEL}"], 1, 1, blocks=1)
+    assert [row.backend for row in rows] == ["onnxruntime", f"onnxruntime={MODEL}"]
+    assert rows[1].error == 0
+
+
+def test_onnxruntimes_own_int8_takes_part() -> None:
+    pytest.importorskip("sympy")
+    rows = measure(MODEL, (3, 96, 96), ["onnxruntime:int8"], 1, 1, blocks=1)
+    assert 0 < rows[1].error < 1
+
+
 def test_what_fails_is_named_and_the_rest_goes_on() -> None:
     told: list[str] = []
     rows = measure(MODEL, (3, 96, 96), ["opencl:nowhere"], 1, 1, blocks=1, on_failure=told.append)

@@ -18,7 +18,7 @@ def bench(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
     backend: Annotated[
         list[str] | None,
-        typer.Option("--backend", help="A runtime, or opencl:DEVICE; more than once. All that are installed without."),
+        typer.Option("--backend", help="A runtime or opencl:DEVICE; NAME=FILE runs another file. All without."),
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option("--threads", min=1, help="CPU threads; more than once.  [default: 1]")

@@ -231,3 +231,52 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "ram": used.ram,
         "shares": used.shares,
     }
+
+
+@app.command("synth")
+def synth(
+    vec_size: Annotated[int, typer.Option("--vec-size", min=1, help="Input channels per cycle.")] = 4,
+    lane_num: Annotated[int, typer.Option("--lane-num", min=1, help="Output channels per cycle.")] = 4,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    _seed: SeedOption = 0,
+) -> None:
+    """Synthesise the array with yosys and compare its counts with the model."""
+    from facelet.fpga.engine import EngineConfig
+    from facelet.fpga.synth import FAMILIES, synthesise
+
+    show = Output(json_, quiet)
+    config = EngineConfig(vec_size=vec_size, lane_num=lane_num)
+    found = []
+    with show.progress("yosys") as advance:
+        for done, family in enumerate(FAMILIES):
+            advance(done, len(FAMILIES), family)
+            found.append(synthesise(config, family))
+    show.value([{**vars(s), "block_deviation": s.block_deviation} for s in found])
+    columns = (
+        "family",
+        "MACs",
+        "multipliers",
+        "DSP blocks",
+        "estimated",
+        "deviation",
+        "logic",
+        "estimated",
+        "flip-flops",
+    )
+    rows = [
+        (
+            s.family,
+            s.macs,
+            s.multipliers,
+            s.blocks,
+            s.estimated_blocks,
+            f"{s.block_deviation:+.0%}",
+            s.logic,
+            s.estimated_logic,
+            s.flip_flops,
+        )
+        for s in found
+    ]
+    show.table(f"The array {config}, synthesised beside estimated", columns, rows)
+    show.note("the estimate's logic also pays for the channels and the control that a lane needs; the core has neither")
