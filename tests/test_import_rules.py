@@ -35,6 +35,7 @@ LAYERS: dict[str, int] = {
     "train": 8,
     "verdict": 8,
     "bench": 8,
+    "cexport": 9,
     "benchmark": 8,
     "people_benchmarks": 9,
     "photo_clusters": 9,

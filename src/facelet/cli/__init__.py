@@ -20,6 +20,7 @@ from facelet.cli import (
     cluster,
     demo,
     evaluate,
+    export,
     fpga,
     graph,
     models,
@@ -58,7 +59,8 @@ app.command("devices")(opencl.devices)
 app.command("bench")(bench.bench)
 app.command("distill")(train.distill)
 app.add_typer(train_group, name="train")
-app.add_typer(fpga.app, name="fpga", help="What a model would cost on an FPGA board; all figures estimated.")
+fpga.app.command("export")(export.export)
+app.add_typer(fpga.app, name="fpga", help="An int8 model on an FPGA or in C: what it would cost, and its source.")
 app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")
 
 CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
