@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "photo_clusters": 9,
     "contact_sheet": 8,
     "demo": 9,
+    "studies": 9,
     "cli": 10,
     "__main__": 11,
 }
@@ -63,7 +64,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "typer": ("cli",),
     "rich": ("cli",),
     "sklearn": ("linkage",),
-    "matplotlib": ("bench", "evaluate", "fpga"),
+    "matplotlib": ("bench", "evaluate", "fpga", "studies"),
     "pytest": (),
     "hypothesis": (),
     "face_recognition_models": (),

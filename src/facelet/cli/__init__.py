@@ -26,6 +26,7 @@ from facelet.cli import (
     models,
     opencl,
     quantize,
+    study,
     synthetic,
     train,
     verify,
@@ -57,6 +58,7 @@ app.command("quantize")(quantize.quantize)
 app.command("compile")(opencl.compile_)
 app.command("devices")(opencl.devices)
 app.command("bench")(bench.bench)
+app.command("study")(study.study)
 app.command("distill")(train.distill)
 app.add_typer(train_group, name="train")
 fpga.app.command("export")(export.export)

@@ -75,8 +75,7 @@ def align(image: NDArray[np.uint8], face: Face, template_name: str, height: int,
     if face.scheme not in template.points:
         known = ", ".join(template.points)
         raise InputError(f"align: template {template_name} has no points for landmarks '{face.scheme}'; known: {known}")
-    matrix = similarity(face.landmarks, template.points[face.scheme])
-    return _warp(image, fit_box(matrix, template.box, height, width), height, width)
+    return warp_to(image, similarity(face.landmarks, template.points[face.scheme]), template.box, height, width)
 
 
 _SQUARES: dict[str, tuple[float, float]] = {"five": (1.18, -0.093), "dlib5": (1.233, -0.155)}
@@ -179,6 +178,25 @@ def fit_box(
     resize = np.array([[scale_x, 0, (0.5 - x0) * scale_x - 0.5], [0, scale_y, (0.5 - y0) * scale_y - 0.5], [0, 0, 1.0]])
     fitted: NDArray[np.float64] = (resize @ np.vstack([matrix, [0, 0, 1]]))[:2]
     return fitted
+
+
+def warp_to(
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    box: tuple[float, float, float, float],
+    height: int,
+    width: int,
+) -> NDArray[np.uint8]:
+    """Returns what lies in a box of a template.
+
+    Args:
+        image: `(h, w, 3)` uint8 RGB.
+        matrix: `(2, 3)`: template = matrix @ (x, y, 1), as `similarity` gives it.
+        box: `(x0, y0, x1, y1)` in template pixels.
+        height: of the result.
+        width: of the result.
+    """
+    return _warp(image, fit_box(matrix, box, height, width), height, width)
 
 
 def _warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], height: int, width: int) -> NDArray[np.uint8]:

@@ -181,6 +181,34 @@ def crop_benchmark(
     return BenchmarkCrops(crops, found, whole)
 
 
+def benchmark_faces(
+    images: Sequence[Path], detector: Detector, cache: CropCache, progress: Advance | None = None
+) -> tuple[Face | None, ...]:
+    """Returns the face that each photo is about, detections from the cache where they are there.
+
+    Args:
+        images: path of each.
+        detector: what finds the faces.
+        cache: where detections are kept.
+        progress: told `(done, total)`.
+
+    Raises:
+        MissingFileError: an image is not there.
+        ImageError: an image cannot be read.
+        InputError: the cache cannot be written.
+    """
+    found: list[Face | None] = []
+    with closing(cache.open_faces()) as table:
+        for path in images:
+            content = _content(path)
+            pixels = decode_image(content, str(path))
+            faces = _find_faces(table, _key(hashlib.sha256(content).hexdigest(), detector.version), pixels, detector)
+            found.append(most_central(faces, *pixels.shape[:2]) if faces else None)
+            if progress is not None:
+                progress(len(found), len(images))
+    return tuple(found)
+
+
 def crop_packed(
     images: Sequence[bytes],
     template: str,

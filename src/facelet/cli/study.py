@@ -1,0 +1,171 @@
+"""`facelet study`: an experiment as a command, its results as JSON, its page rebuilt from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import InputError, MissingFileError, UnknownNameError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facelet.studies.study import Photos, Study
+
+QUICK_PAIRS, QUICK_CROPS = 200, 200
+LEARNED = 4000
+"""Crops of the transfer set that a map is fitted on."""
+
+
+def study(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the study; all are listed without.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", envvar="FACELET_DATA", help="LFW's folder.  [default: synthetic faces]")
+    ] = None,
+    transfer: Annotated[
+        Path | None, typer.Option("--transfer", help="Shards of crops to fit on.  [default: synthetic faces]")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="In place of the study's own; repeat.")] = None,
+    view: Annotated[int, typer.Option("--view", help="Of LFW.")] = 2,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of what is random.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Synthetic faces and two models: under two minutes.")] = False,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="Rebuild every page in --out from its JSON; runs nothing.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of JSON, plot and page.")] = Path("runs/study"),
+    detector: DetectorOption = "dlib",
+    detector_model: DetectorModelOption = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the networks.")] = 1,
+    json_: JsonOption = False,
+    quiet: QuietOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Run an experiment and write its page."""
+    from facelet.studies import STUDIES
+    from facelet.studies.study import Context, cell
+
+    show = Output(json_, quiet)
+    if pages:
+        _rebuild(out, show)
+        return
+    if name is None:
+        show.value([{"name": s.name, "question": s.question} for s in STUDIES.values()])
+        show.table("Studies", ("name", "question"), [(s.name, s.question) for s in STUDIES.values()])
+        return
+    if name not in STUDIES:
+        raise UnknownNameError("study", name, STUDIES)
+    chosen = STUDIES[name]
+    photos = _synthetic(seed) if quick or data is None else _lfw(data, view, detector, detector_model, show)
+    models = tuple(model) if model else chosen.models[:2] if quick else chosen.models
+    learn = _learn(None if quick else transfer, seed, show)
+    own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
+    rows = chosen.run(Context(models, photos, learn, own_seeds, threads, show.progress))
+    result: dict[str, Any] = {
+        "study": name,
+        "source": photos.source,
+        "seeds": list(own_seeds),
+        "command": _command(name, quick, view, seeds),
+        "rows": rows,
+    }
+    _write(chosen, result, out)
+    show.value(result)
+    titles = [title for _, title in chosen.columns]
+    show.table(chosen.title, titles, [tuple(cell(row.get(key)) for key, _ in chosen.columns) for row in rows])
+    show.note(f"written: {out / name}.json, .png and .md")
+
+
+def _command(name: str, quick: bool, view: int, seeds: int) -> str:
+    if quick:
+        return f"facelet study {name} --quick"
+    return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet"
+
+
+def _write(study: Study, result: dict[str, Any], out: Path) -> None:
+    import json
+
+    from facelet.atomic import write_text_atomic
+    from facelet.studies.study import page, save_plot
+
+    notes = out / f"{study.name}.notes.md"
+    write_text_atomic(out / f"{study.name}.json", json.dumps(result, indent=1) + "\n")
+    save_plot(study, result["rows"], out / f"{study.name}.png")
+    write_text_atomic(out / f"{study.name}.md", page(study, result, notes.read_text() if notes.exists() else ""))
+
+
+def _rebuild(out: Path, show: Output) -> None:
+    import json
+
+    from facelet.studies import STUDIES
+
+    made = []
+    for study in STUDIES.values():
+        path = out / f"{study.name}.json"
+        if not path.exists():
+            continue
+        try:
+            result = json.loads(path.read_text())
+            _write(study, result, out)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: no results of a study ({error}); run facelet study {study.name} again"
+            ) from error
+        made.append(study.name)
+    if not made:
+        raise InputError(f"--out {out}: holds no results of a study")
+    show.value({"rebuilt": made})
+    show.note(f"rebuilt in {out}: {', '.join(made)}")
+
+
+def _lfw(data: Path, view: int, detector: str, detector_model: Path | None, show: Output) -> Photos:
+    from facelet.assets import cache_dir
+    from facelet.benchmark import check_request
+    from facelet.data.lfw import load_lfw
+    from facelet.faces.crops import CropCache, benchmark_faces
+    from facelet.faces.images import read_image
+    from facelet.studies.study import Photos
+
+    check_request("lfw", data, view)
+    if not data.is_dir():
+        raise MissingFileError(f"{data}: a study needs LFW's folder of photos")
+    pairs, root = load_lfw(data, view=view, cache_dir=cache_dir())
+    paths = [root / key for key in pairs.images]
+    with show.progress("faces") as advance:
+        faces = benchmark_faces(
+            paths, open_detector(detector, detector_model), CropCache(cache_dir() / "crops"), advance
+        )
+    return Photos(pairs, lambda index: read_image(paths[index]), faces, f"LFW View {view}, {detector}")
+
+
+def _synthetic(seed: int) -> Photos:
+    """Synthetic people on the canvas, whose landmarks are the template's."""
+    from facelet.data.synthetic import synthetic_pairs
+    from facelet.faces.detect import Face
+    from facelet.faces.templates import load_template
+    from facelet.studies.study import Photos
+
+    pairs, crops = synthetic_pairs(QUICK_PAIRS, seed=seed)
+    points = load_template("arcface").points["five"] + 8.0  # the canvas is the template with 8 pixels around it
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    width, height = right - left, bottom - top
+    box = (left - 0.45 * width, top - 0.9 * height, right + 0.45 * width, bottom + 0.6 * height)
+    face = Face(box=tuple(float(v) for v in box), score=1.0, landmarks=points, scheme="five")  # type: ignore[arg-type]
+    return Photos(pairs, lambda index: crops[index], (face,) * len(crops), f"{QUICK_PAIRS} synthetic pairs")
+
+
+def _learn(transfer: Path | None, seed: int, show: Output) -> NDArray[np.uint8]:
+    import numpy as np
+
+    if transfer is None:
+        from facelet.data.synthetic_transfer import synthetic_transfer_set
+
+        return synthetic_transfer_set(QUICK_CROPS, 1, seed).crops
+    from facelet.cli.train import open_data
+
+    crops = open_data(transfer, False, "dlib", None, seed, show).crops
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(crops))[:LEARNED])
+    return np.ascontiguousarray(crops[chosen])

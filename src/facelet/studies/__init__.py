@@ -1,0 +1,9 @@
+"""Experiments as commands: a file each, results as JSON, pages rebuilt from them. `STUDIES` names them."""
+
+from __future__ import annotations
+
+from facelet.studies.alignment import ALIGNMENT
+from facelet.studies.compatibility import COMPATIBILITY
+from facelet.studies.study import Study
+
+STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY)}

@@ -1,0 +1,130 @@
+"""What every study has: a question, what it is run on, and rows of figures that a table and a plot are made of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from facelet.atomic import write_bytes_atomic
+from facelet.data.pairs import Pairs
+from facelet.faces.crops import Advance
+from facelet.faces.detect import Face
+
+Row = dict[str, Any]
+Progress = Callable[[str], AbstractContextManager[Advance]]
+"""Opens a progress bar with a title; what it yields is told `(done, total)`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """A verification protocol with its photos, each with the face that it is about.
+
+    Attributes:
+        pairs: the protocol.
+        load: the photo of an index, `(h, w, 3)` uint8 RGB.
+        faces: per photo; None where none was found.
+        source: what it is, for the page.
+    """
+
+    pairs: Pairs
+    load: Callable[[int], NDArray[np.uint8]]
+    faces: tuple[Face | None, ...]
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a study runs on.
+
+    Attributes:
+        models: names or files.
+        photos: to measure on.
+        learn: aligned canvas crops that something may be fitted to, `(n, 128, 128, 3)` uint8.
+        seeds: of everything random.
+        threads: of the networks.
+        progress: opens a progress bar.
+    """
+
+    models: tuple[str, ...]
+    photos: Photos
+    learn: NDArray[np.uint8]
+    seeds: tuple[int, ...]
+    threads: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment.
+
+    Attributes:
+        name: of the command, the JSON and the page.
+        title: of the page.
+        question: what it asks, a sentence or two.
+        models: that it compares without being told.
+        columns: key of a row and heading, in order.
+        run: the rows.
+        draw: puts rows on an empty figure.
+    """
+
+    name: str
+    title: str
+    question: str
+    models: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    run: Callable[[Context], list[Row]]
+    draw: Callable[[list[Row], Figure], None]
+
+
+def save_plot(study: Study, rows: list[Row], path: Path) -> None:
+    """Writes a study's plot as PNG; equal rows give equal bytes.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    study.draw(rows, figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    write_bytes_atomic(path, stream.getvalue())
+
+
+def page(study: Study, result: dict[str, Any], notes: str) -> str:
+    """A study's page from its JSON.
+
+    Args:
+        result: `rows`, `command`, `source`, `seeds`.
+        notes: what it shows, as Markdown.
+    """
+    head = "| " + " | ".join(title for _, title in study.columns) + " |"
+    lines = [f"# {study.title}", "", study.question, "", f"![{study.title}]({study.name}.png)", "", head]
+    lines.append("|" + "---|" * len(study.columns))
+    lines += ["| " + " | ".join(cell(row.get(key)) for key, _ in study.columns) + " |" for row in result["rows"]]
+    seeds = ", ".join(map(str, result["seeds"]))
+    lines += [
+        "",
+        f"Measured on {result['source']}; seeds {seeds}.",
+        "",
+        f"    {result['command']}",
+        "",
+        notes.strip(),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def cell(value: Any) -> str:
+    """A figure for a table."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

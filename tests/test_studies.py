@@ -1,0 +1,108 @@
+"""Invariant: a study runs on synthetic faces in seconds, and its page comes from its JSON alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Ended
+from facelet.faces.align import align, similarity, warp_to
+from facelet.faces.detect import Face
+from facelet.faces.templates import load_template
+from facelet.studies import STUDIES
+from facelet.studies.alignment import ARMS
+from facelet.studies.compatibility import fitted_map, unit
+from facelet.studies.study import cell, page
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
+    name: str, cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    models = ("--model", "facelet_xs", "--model", "mobilenet_v2_035")
+    ended = cli("study", name, "--quick", "--out", tmp_path, "--json", "--quiet", *models)
+    assert ended.code == 0, ended.err
+    said = json.loads(ended.out)
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == said
+    assert all(50 <= value <= 100 for row in said["rows"] for key, value in row.items() if key == "accuracy")
+    png, text = (tmp_path / f"{name}.png").read_bytes(), (tmp_path / f"{name}.md").read_text()
+    assert png.startswith(b"\x89PNG")
+    assert f"facelet study {name} --quick" in text
+    (tmp_path / f"{name}.notes.md").write_text("It shows this.\n")
+    (tmp_path / f"{name}.md").unlink()
+    assert cli("study", "--pages", "--out", tmp_path).code == 0
+    assert (tmp_path / f"{name}.png").read_bytes() == png
+    assert (tmp_path / f"{name}.md").read_text() == text + "\nIt shows this.\n"
+
+
+def test_ways_to_crop_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (200, 180, 3), np.uint8)
+    template = load_template("arcface")
+    points = template.points["five"] + [40.0, 50.0]
+    face = Face((50.0, 60.0, 140.0, 170.0), 1.0, points, "five")
+    laid = {arm: ARMS[arm](image, face, "arcface", 96, np.random.default_rng(0)) for arm in ARMS}
+    np.testing.assert_array_equal(laid["five-point affine"], align(image, face, "arcface", 96, 96))
+    # the landmarks are the template's own, moved: two of them give the same transform as five
+    np.testing.assert_array_equal(laid["eyes only"], laid["five-point affine"])
+    assert (laid["affine, landmarks off by 20 %"] != laid["five-point affine"]).mean() > 0.5
+    # margin 40 %: the longer side 110 becomes 110 * 1.8 = 198 pixels around (95, 115)
+    scale = 96 / 198
+    matrix = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    wide = warp_to(image, matrix, (95 - 98.5, 115 - 98.5, 95 + 99.5, 115 + 99.5), 96, 96)
+    np.testing.assert_array_equal(laid["box, margin 40 %"], wide)
+    assert scale < 0.5
+    assert similarity(points, points)[0, 0] == pytest.approx(1.0)
+
+
+def test_a_linear_map_is_found() -> None:
+    rng = np.random.default_rng(0)
+    source = rng.standard_normal((500, 6)).astype(np.float32)
+    turn = np.linalg.qr(rng.standard_normal((6, 4)))[0].astype(np.float32)
+    np.testing.assert_allclose(fitted_map(source, source @ turn), turn, atol=1e-2)
+    assert np.linalg.norm(unit(source), axis=1) == pytest.approx(np.ones(500))
+
+
+def test_a_page_holds_what_its_json_holds() -> None:
+    study = STUDIES["alignment"]
+    row = {"model": "m", "arm": "eyes only", "accuracy": 91.234, "std": 1.0, "lost": None, "seeds": 1}
+    text = page(study, {"rows": [row], "command": "facelet study x", "source": "LFW", "seeds": [0, 1]}, "So.")
+    assert "| m | eyes only | 91.23 | 1.00 | - | 1 |" in text
+    assert "Measured on LFW; seeds 0, 1." in text
+    assert text.endswith("So.\n")
+    assert [cell(value) for value in (None, 1.005, 3, "a")] == ["-", "1.00", "3", "a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("study", "alignmnt"), "alignment"),
+        (("study", "alignment", "--data", "nowhere"), "nowhere"),
+        (("study", "--pages", "--out", "empty"), "holds no results"),
+        (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
+    ],
+)
+def test_bad_input_is_one_line(
+    cli: Callable[..., Ended], arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = cli(*arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_damaged_results_are_refused(cli: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "alignment.json").write_text("{}")
+    ended = cli("study", "--pages", "--out", tmp_path)
+    assert ended.code == 2
+    assert "no results of a study" in ended.err
+
+
+def test_studies_are_listed(cli: Callable[..., Ended]) -> None:
+    assert set(STUDIES) <= set(cli("study").out.split())
