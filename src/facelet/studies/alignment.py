@@ -88,11 +88,9 @@ def run(context: Context) -> list[Row]:
                     "arm": arm,
                     "accuracy": accuracy,
                     "std": 100 * float(np.mean([std for _, std in found])),
+                    "lost": aligned - accuracy,
                     "seeds": len(seeds),
                 }
-            )
-            rows[-1]["lost"] = (
-                next(r for r in rows if r["model"] == rows[-1]["model"])["accuracy"] - rows[-1]["accuracy"]
             )
     return rows
 

@@ -111,16 +111,8 @@ def page(study: Study, result: dict[str, Any], notes: str) -> str:
     lines.append("|" + "---|" * len(study.columns))
     lines += ["| " + " | ".join(cell(row.get(key)) for key, _ in study.columns) + " |" for row in result["rows"]]
     seeds = ", ".join(map(str, result["seeds"]))
-    lines += [
-        "",
-        f"Measured on {result['source']}; seeds {seeds}.",
-        "",
-        f"    {result['command']}",
-        "",
-        notes.strip(),
-        "",
-    ]
-    return "\n".join(lines)
+    lines += ["", f"Measured on {result['source']}; seeds {seeds}.", "", f"    {result['command']}"]
+    return "\n".join([*lines, "", notes.strip()]).rstrip("\n") + "\n"
 
 
 def cell(value: Any) -> str:
