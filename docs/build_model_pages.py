@@ -113,9 +113,10 @@ def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
 def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) -> str:
     """The README's results table."""
     lines = [
-        "| model | parameters | M MACs | file kB | LFW %, dlib (default) | LFW %, YuNet | TAR % at FAR 1e-3 (YuNet) |",
-        "|---|---|---|---|---|---|---|",
+        "| model | parameters | M MACs | file kB | ms | LFW %, dlib (default) | LFW %, YuNet | TAR % at FAR 1e-3 (YuNet) | held-out TAR % | worse pictures % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    took = milliseconds()
     for model in models:
         card = model.card
         accuracy = [
@@ -125,9 +126,51 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
         tar = percent(measured[card.name, "yunet"]["tar"]["1e-3"])
         lines.append(
             f"| [{card.name}](docs/models/{card.name}.md) | {card.parameters:,} | {card.macs / 1e6:.1f} | "
-            f"{model.path.stat().st_size / 1000:,.0f} | {accuracy[0]} | {accuracy[1]} | {tar} |"
+            f"{model.path.stat().st_size / 1000:,.0f} | {took.get(card.name, '-')} | {accuracy[0]} | {accuracy[1]} | "
+            f"{tar} | {heldout_tar(card.name)} | {worse_pictures(card.name)} |"
         )
     return "\n".join(lines)
+
+
+def milliseconds() -> dict[str, str]:
+    """One image on one thread through OpenCL (PyPI's PoCL), by model, where it was measured."""
+    found = {}
+    for path in (*(DOCS / "benchmarks").glob("*.json"), *(DOCS / "benchmarks" / "int8").glob("*.json")):
+        result = json.loads(path.read_text())
+        for row in result["rows"]:
+            backend, _, file = row["backend"].partition("=")
+            if backend == "opencl:pocl-3.0" and (row["threads"], row["batch"]) == (1, 1):
+                found[f"{result['model']}_int8" if file else result["model"]] = f"{row['median_ms']:.2f}"
+    return found
+
+
+def _beyond(name: str, benchmark: str) -> dict[str, Any] | None:
+    path = DOCS / "results" / "beyond" / f"{name}-{benchmark}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def heldout_tar(name: str) -> str:
+    """TAR at FAR 1e-3 over all couples of the held-out people."""
+    report = _beyond(name, "heldout")
+    return percent(report["couples"]["tar"]["1e-3"]) if report else "-"
+
+
+def worse_pictures(name: str) -> str:
+    """Mean View-1 accuracy over every kind and strength of degradation, the clean pictures left out."""
+    report = _beyond(name, "robustness")
+    if report is None:
+        return "-"
+    clean = report["clean_accuracy"]
+    kinds = [list(by_strength.values()) for by_strength in report["accuracy"].values()]
+    degraded = [value for values in kinds for value in _without_one(values, clean)]
+    return percent(sum(degraded) / len(degraded))
+
+
+def _without_one(values: list[float], clean: float) -> list[float]:
+    """The accuracies without that of the clean pictures, which each kind holds once."""
+    rest = list(values)
+    rest.remove(clean)
+    return rest
 
 
 def main() -> None:
