@@ -21,6 +21,7 @@ from facelet.graph.int8 import check_int8, largest_sum, run_int8_conv, tensor_fr
 from facelet.graph.ir import Array, Graph, Node
 from facelet.graph.onnx_io import read_graph, write_graph
 from facelet.graph.passes import difference, optimise
+from facelet.graph.size import largest_live_bytes, layers
 from facelet.model_files import find_model, load_model, with_card
 from facelet.quantize.build import build, rounded_slopes, weight_fractions
 from facelet.quantize.calibrate import calibrate, unit
@@ -242,6 +243,14 @@ def test_what_is_not_exact_is_refused() -> None:
         prepare(read_graph(find_model("nn4_small2")))
 
 
+def test_integers_weigh_a_byte() -> None:
+    graph = quantized(0)
+    rows = {row.name: row for row in layers(graph)}
+    # 3 x 13 x 12 floats in, as many bytes out
+    assert (rows["image.int8"].traffic_bytes, rows["image.int8"].activation_bytes) == (5 * 468, 468)
+    assert largest_live_bytes(graph) < largest_live_bytes(prepare(float_net(0))) / 2
+
+
 def test_foreign_scales_are_refused() -> None:
     from onnx import numpy_helper
 
@@ -314,6 +323,7 @@ def test_distillation_is_the_integer_network_to_the_bit(tmp_path: Path) -> None:
     [
         (("facelet_sx",), "facelet_s"),
         (("nn4_small2",), "remove it with: facelet prune"),
+        (("facelet_s_int8",), "computes with integers already; quantize the float model"),
         (("facelet_xs", "--out", "x.txt"), "--out x.txt"),
         (("facelet_xs", "--images", "2"), "--images"),
         (("facelet_xs", "--calibration", "nowhere"), "nowhere"),

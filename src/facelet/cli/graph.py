@@ -56,7 +56,7 @@ def inspect(
         {
             "model": path.stem,
             **totals,
-            "layers": [{**vars(row), "activation_bytes": row.activation_bytes} for row in rows],
+            "layers": [vars(row) for row in rows],
         }
     )
     show.table(

@@ -43,6 +43,8 @@ def quantize(
     seed: SeedOption = 0,
 ) -> None:
     """Quantize a model to int8 that is exact everywhere."""
+    from dataclasses import replace
+
     from facelet.backends import run_graph
     from facelet.cli.graph import read_model_graph
     from facelet.cli.train import open_data
@@ -74,7 +76,7 @@ def quantize(
         quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
         error = _error(quantized, graph, planes, threads)
     _write(found, quantized, target)
-    noise = layer_noise(result, planes[: min(len(planes), 16)])
+    noise = layer_noise(replace(result, quantized=quantized), planes[:16])
     told: dict[str, Any] = {
         "model": str(target),
         "bytes": target.stat().st_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from facelet.graph.int8 import tensor_fractions
 from facelet.graph.ir import Graph, Shape
 from facelet.graph.ops import node_macs
 
@@ -21,7 +22,10 @@ class Layer:
         shape: of that tensor.
         parameters: numbers in its constants; those that several nodes share count with the first.
         macs: multiply-accumulates.
-        traffic_bytes: read and written: its inputs, its output and its constants, float32.
+        traffic_bytes: read and written: its inputs, its output and its constants.
+        activation_bytes: size of the tensor that it writes.
+
+    Numbers take four bytes, integers of an int8 network one.
     """
 
     op: str
@@ -30,21 +34,17 @@ class Layer:
     parameters: int
     macs: int
     traffic_bytes: int
-
-    @property
-    def activation_bytes(self) -> int:
-        """Size of the tensor that it writes."""
-        return FLOAT_BYTES * math.prod(self.shape)
+    activation_bytes: int
 
 
 def layers(graph: Graph) -> tuple[Layer, ...]:
     """Every node of a graph in numbers, in order."""
     counted: set[str] = set()
     rows = []
+    size = _sizes(graph)
     for node in graph.nodes:
         own = [name for name in node.inputs if name in graph.constants and name not in counted]
         counted.update(own)
-        sizes = [math.prod(graph.shapes[name]) for name in (*node.inputs, node.output)]
         rows.append(
             Layer(
                 op=node.op,
@@ -52,14 +52,21 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
                 shape=graph.shapes[node.output],
                 parameters=sum(graph.constants[name].size for name in own),
                 macs=node_macs(graph, node),
-                traffic_bytes=FLOAT_BYTES * sum(sizes),
+                traffic_bytes=sum(size[name] for name in (*node.inputs, node.output)),
+                activation_bytes=size[node.output],
             )
         )
     return tuple(rows)
 
 
+def _sizes(graph: Graph) -> dict[str, int]:
+    """Bytes of every tensor: integers, and the weights of integer convolutions, take one each."""
+    narrow = {*tensor_fractions(graph), *(node.inputs[1] for node in graph.nodes if node.op == "Int8Conv")}
+    return {name: math.prod(shape) * (1 if name in narrow else FLOAT_BYTES) for name, shape in graph.shapes.items()}
+
+
 def largest_live_bytes(graph: Graph) -> int:
-    """The most activation memory that is needed at one moment when nodes run in order, float32.
+    """The most activation memory that is needed at one moment when nodes run in order.
 
     A tensor lives from the node that writes it to the last that reads it; a Reshape shares its input's memory.
     """
@@ -72,7 +79,8 @@ def largest_live_bytes(graph: Graph) -> int:
             last[home.get(name, name)] = position
     for name in graph.outputs:
         last[home.get(name, name)] = len(graph.nodes)
-    size = {name: FLOAT_BYTES * math.prod(graph.shapes[name]) for name in (*graph.inputs, *home.values())}
+    every = _sizes(graph)
+    size = {name: every[name] for name in (*graph.inputs, *home.values())}
     ends: dict[int, list[str]] = {}
     for name in size:
         ends.setdefault(last.get(name, 0), []).append(name)

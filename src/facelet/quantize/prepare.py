@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from facelet.errors import GraphError
+from facelet.graph.int8 import is_int8
 from facelet.graph.ir import Array, Graph, Node
 from facelet.graph.passes import optimise
 
@@ -34,6 +35,8 @@ def prepare(graph: Graph) -> Graph:
         GraphError: a node has no such form; the message says which and what helps.
     """
     graph = optimise(graph)
+    if is_int8(graph):
+        raise GraphError(f"{graph.name}: computes with integers already; quantize the float model")
     work = _Work(graph)
     for node in graph.nodes:
         if node.op in KEPT or node.op in TAIL:
