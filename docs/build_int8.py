@@ -26,7 +26,7 @@ def accuracy() -> str:
         report = json.loads(path.read_text())
         distilled[report["model"]] = f"{100 * report['accuracy']:.2f}"
     lines = [
-        "| model | float % | int8 % | points | TAR % at FAR 1e-3, float | int8 | int8 after 8 minutes of distillation % |",
+        "| model | float % | int8 % | points | TAR % at FAR 1e-3, float | int8 | int8, distilled % |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in sorted(found):
