@@ -251,7 +251,7 @@ def test_make_builds_the_program(tmp_path: Path) -> None:
 def test_refusals(cli: Cli, tmp_path: Path) -> None:
     floats = tmp_path / "floats.onnx"
     floats.write_bytes(with_card(tiny_onnx(), CARD).SerializeToString())
-    told = cli("fpga", "export", floats, "--out", tmp_path / "c")
+    told = cli("fpga", "export", floats, "--flavour", "c", "--out", tmp_path / "c")
     assert told.code == 2
     assert "computes with floats; make integers of it first with: facelet quantize" in told.err
     assert not (tmp_path / "c").exists()

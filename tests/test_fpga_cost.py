@@ -133,6 +133,10 @@ def test_stalls_of_one_window() -> None:
     assert window_stalls(3, 10, 15, False, (32, 8), 60, 20.0) == 0
     assert window_stalls(1, 10, 10, True, (32, 8), 60, 20.0) == 10  # no idle iteration to read ahead in
     assert window_stalls(3, 10, 36, False, (32, 8), 0, 20.0) == 6  # the next window is longer than the work
+    # held for 3 columns: 15 iterations of 32 / 3 + 8 bytes and 15 of 32 / 3 at 20, or at 10, bytes per cycle
+    assert window_stalls(3, 10, 15, True, (32, 8), 0, 20.0, True) == 0
+    assert window_stalls(3, 10, 15, True, (32, 8), 0, 10.0, True) == pytest.approx(15 * 56 / 30 + 15 * 32 / 30 - 30)
+    assert window_stalls(3, 10, 15, True, (12, 20), 70, 20.0, True) == 0  # 3 stalls; 12 cycles to read ahead in
 
 
 def test_weights_that_stay_are_waited_for_once_per_lane_group() -> None:
@@ -211,6 +215,7 @@ def test_the_schedule_has_every_product_of_the_net(name: str) -> None:
     pools = sum(
         math.prod(graph.shapes[n.output]) * math.prod(n["kernel"]) for n in graph.nodes if n.op == "AveragePool"
     )
+    pools += sum(math.prod(graph.shapes[n.output]) for n in graph.nodes if n.op == "Pad")  # one tap each
     shapes = layer_shapes(graph)
     assert sum(shape.macs for shape in shapes) == sum(node_macs(graph, node) for node in convolutions) + pools
     assert sum(shape.kind == POOL for shape in shapes) == sum(node.op == "MaxPool" for node in graph.nodes)

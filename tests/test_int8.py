@@ -243,6 +243,18 @@ def test_what_is_not_exact_is_refused() -> None:
         prepare(read_graph(find_model("nn4_small2")))
 
 
+def test_a_reshape_of_integers_is_written() -> None:
+    shapes: dict[str, tuple[int, ...]] = {"x": (2, 4, 1, 1), "q": (2, 4, 1, 1), "flat": (2, 4), "y": (2, 4)}
+    nodes = (
+        Node("QuantizeLinear", ("x",), "q", {"fraction": 5}),
+        Node("Reshape", ("q",), "flat", {"shape": (2, 4)}),
+        Node("DequantizeLinear", ("flat",), "y", {"fraction": 5}),
+    )
+    graph = Graph("g", ("x",), ("y",), nodes, {}, shapes).check()
+    x = images(graph, 6)
+    np.testing.assert_array_equal(by_onnxruntime(graph, x), run(graph, x))
+
+
 def test_integers_weigh_a_byte() -> None:
     graph = quantized(0)
     rows = {row.name: row for row in layers(graph)}

@@ -20,8 +20,8 @@ from facelet.cli import (
     cluster,
     demo,
     evaluate,
-    export,
     fpga,
+    fpga_engine,
     graph,
     models,
     opencl,
@@ -61,8 +61,9 @@ app.command("bench")(bench.bench)
 app.command("study")(study.study)
 app.command("distill")(train.distill)
 app.add_typer(train_group, name="train")
-fpga.app.command("export")(export.export)
-app.add_typer(fpga.app, name="fpga", help="An int8 model on an FPGA or in C: what it would cost, and its source.")
+fpga.app.command("emulate")(fpga_engine.emulate)
+fpga.app.command("export")(fpga_engine.export)
+app.add_typer(fpga.app, name="fpga", help="A model on an FPGA: its estimated cost, the engine emulated, the export.")
 app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")
 
 CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -3,8 +3,9 @@
 The dense array runs, for every group of LANE_NUM output channels, every row, and every window of GP columns, the taps
 of each output: `ceil(C / VEC) * K * K` iterations of one cycle. While it works on a window,
 
-* the weights of the lane group are read, one vector of VEC * LANE bytes in each iteration of the window's first output
-  (of every window; of the first one alone where they fit the weight buffer),
+* the weights of the lane group are read, for every window, or for the first one alone where they fit the weight
+  buffer: one vector of VEC * LANE bytes whenever all columns of the window have seen the one before; in PipeCNN one in
+  each iteration of the window's first output,
 * the next window is read into the other half of the window buffer, one vector of VEC bytes per iteration.
 
 An iteration lasts as long as its bytes need on the bus, one cycle at least. Of that waiting, the bytes are spared that
@@ -20,6 +21,7 @@ in `validate`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from facelet.errors import GraphError
@@ -145,9 +147,22 @@ def vector_bytes(shape: LayerShape, config: EngineConfig) -> tuple[int, int, int
     return 0, config.lane_num, config.lane_num
 
 
-def window_bytes(shape: LayerShape, config: EngineConfig) -> int:
-    """Bytes of the largest window that is cached, one half of the buffer."""
-    return window_vectors(shape, config, min(config.gp, shape.out_w)) * vector_bytes(shape, config)[1]
+def window_columns(shape: LayerShape, config: EngineConfig) -> int:
+    """Columns of a layer's windows, the last of a row aside."""
+    if not config.even_windows:
+        return min(config.gp, shape.out_w)
+    return _up(shape.out_w, _up(shape.out_w, config.gp))
+
+
+def window_pairs(shape: LayerShape, config: EngineConfig) -> dict[tuple[int, int], int]:
+    """How many windows of one lane group have so many columns, and their next one so many.
+
+    After the last window of a lane group comes the first of the next; the very last is counted as if one came.
+    """
+    columns = window_columns(shape, config)
+    full, rest = divmod(shape.out_w, columns)
+    row = [columns] * full + ([rest] if rest else [])
+    return {pair: n * shape.out_h for pair, n in Counter(zip(row, row[1:] + row[:1], strict=True)).items()}
 
 
 def weights_stay(shape: LayerShape, config: EngineConfig) -> bool:
@@ -158,7 +173,14 @@ def weights_stay(shape: LayerShape, config: EngineConfig) -> bool:
 
 
 def window_stalls(
-    columns: int, item: int, window: int, load: bool, sizes: tuple[int, int], read_ahead: int, bytes_per_cycle: float
+    columns: int,
+    item: int,
+    window: int,
+    load: bool,
+    sizes: tuple[int, int],
+    read_ahead: int,
+    bytes_per_cycle: float,
+    held: bool = False,
 ) -> float:
     """Cycles that the array waits during one window: for bytes, or for a next window longer than its own work.
 
@@ -172,8 +194,12 @@ def window_stalls(
         sizes: bytes of a vector of weights and of input.
         read_ahead: bytes that may be there before they are needed.
         bytes_per_cycle: of the bus.
+        held: a vector of weights is read when it is needed and held for all columns; false: all of them are read
+            during the first output.
     """
-    weight_size, input_size = sizes
+    weight_size, input_size = (float(size) for size in sizes)
+    if held and load:
+        weight_size, item, columns = weight_size / columns, columns * item, 1
     loads = item if load else 0
     length = max(columns * item, window)
     both = min(loads, window)
@@ -183,7 +209,8 @@ def window_stalls(
         + (window - both) * max(1.0, input_size / bytes_per_cycle)
     )
     waited = cycles - max(loads, window)
-    spared = min(read_ahead / bytes_per_cycle, length - loads, waited) if load else 0.0
+    slack = (loads - both) * max(0.0, 1 - weight_size / bytes_per_cycle) if held else length - loads
+    spared = min(read_ahead / bytes_per_cycle, slack, waited) if load else 0.0
     return waited - spared + length - columns * item
 
 
@@ -195,26 +222,25 @@ def layer_cost(shape: LayerShape, config: EngineConfig, bytes_per_cycle: float) 
     """
     passes, item = lane_groups(shape, config), iterations_per_output(shape, config)
     weight_size, input_size, output_size = vector_bytes(shape, config)
-    full, rest = divmod(shape.out_w, config.gp)
-    widths = {config.gp: full, rest: 1} if rest else {config.gp: full}
-    widths = {columns: count for columns, count in widths.items() if count}
-    stay = weights_stay(shape, config)
+    pairs, stay = window_pairs(shape, config), weights_stay(shape, config)
 
-    def stalls(columns: int, load: bool) -> float:
-        window = window_vectors(shape, config, columns)
+    def vectors(columns: int) -> int:
+        return window_vectors(shape, config, columns)
+
+    def stalls(pair: tuple[int, int], load: bool) -> float:
         sizes = (weight_size, input_size)
-        return window_stalls(columns, item, window, load, sizes, config.read_ahead, bytes_per_cycle)
+        ahead, held = config.read_ahead, config.weights_held
+        return window_stalls(pair[0], item, vectors(pair[1]), load, sizes, ahead, bytes_per_cycle, held)
 
-    waited = passes * shape.out_h * sum(n * stalls(columns, not stay) for columns, n in widths.items())
-    first = max(widths)
+    waited = passes * sum(n * stalls(pair, not stay) for pair, n in pairs.items())
+    first = next(iter(pairs))
     if stay:
         waited += passes * (stalls(first, True) - stalls(first, False))
-    loads = 1 if stay else shape.out_h * sum(widths.values())
-    vectors = shape.out_h * sum(n * window_vectors(shape, config, columns) for columns, n in widths.items())
-    weight_bytes = passes * loads * item * weight_size
+    weight_bytes = passes * (1 if stay else sum(pairs.values())) * item * weight_size
     output_bytes = shape.out_h * shape.out_w * passes * output_size
-    input_bytes = passes * vectors * input_size + shape.residual * output_bytes
-    opening = window_vectors(shape, config, first) * max(1.0, input_size / bytes_per_cycle)
+    input_bytes = passes * sum(n * vectors(pair[0]) for pair, n in pairs.items()) * input_size
+    input_bytes += shape.residual * output_bytes
+    opening = vectors(first[0]) * max(1.0, input_size / bytes_per_cycle)
     return LayerCost(
         shape=shape,
         iterations=passes * shape.out_h * shape.out_w * item,
@@ -225,6 +251,14 @@ def layer_cost(shape: LayerShape, config: EngineConfig, bytes_per_cycle: float) 
         input_bytes=input_bytes,
         output_bytes=output_bytes,
     )
+
+
+def loop_trips(shape: LayerShape, config: EngineConfig) -> tuple[int, int]:
+    """How often the memory unit's loop runs: before the first product, and from then on; the kernels count the same."""
+    cost = layer_cost(shape, config, math.inf)
+    last, first = list(window_pairs(shape, config))[-1]
+    none = max(0, window_vectors(shape, config, first) - last * iterations_per_output(shape, config))
+    return round(cost.fill - config.pipeline_cycles), round(cost.iterations + cost.stalls) - none
 
 
 def _up(whole: int, part: int) -> int:

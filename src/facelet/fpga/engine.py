@@ -31,6 +31,9 @@ class EngineConfig:
         read_ahead: bytes that the memory unit holds for an array that is not ready.
         pipeline_cycles: latency from memory read to memory write, paid per layer.
         launch_per_layer: the host starts every layer; false: one launch runs the net from a table in memory.
+        weights_held: a vector of weights is read when it is needed and held for all columns of a window; false: all
+            vectors of a window are read during its first output, into a buffer.
+        even_windows: the windows of a row are as equal as they can be; false: of gp columns, and the rest.
     """
 
     vec_size: int
@@ -43,6 +46,8 @@ class EngineConfig:
     read_ahead: int = READ_AHEAD
     pipeline_cycles: int = PIPELINE_CYCLES
     launch_per_layer: bool = True
+    weights_held: bool = True
+    even_windows: bool = True
 
     def __post_init__(self) -> None:
         if min(self.vec_size, self.lane_num, self.gp) < 1 or min(self.dw_lanes, self.weight_buffer) < 0:
@@ -77,4 +82,6 @@ def pipecnn(vec_size: int, lane_num: int, *, cached: bool) -> EngineConfig:
         cached: a lane group's weights stay on chip (the paper's builds); else they are read again per window.
     """
     weights = PIPECNN_WEIGHT_VECTORS * vec_size * lane_num if cached else 0
-    return EngineConfig(vec_size, lane_num, gp=7, weight_buffer=weights, window_buffer=2**20)
+    return EngineConfig(
+        vec_size, lane_num, gp=7, weight_buffer=weights, window_buffer=2**20, weights_held=False, even_windows=False
+    )

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 
 from facelet.errors import BoardError
 from facelet.fpga.boards import LARGEST_ARRAY, Board
-from facelet.fpga.cost import DENSE, LayerShape, window_bytes
+from facelet.fpga.cost import DENSE, LayerShape, window_columns, window_vectors
 from facelet.fpga.engine import EngineConfig
 
 BASE_DSP = 36
@@ -131,7 +131,7 @@ def _split(shapes: Sequence[LayerShape]) -> tuple[list[LayerShape], list[LayerSh
 
 def _depth(shapes: Sequence[LayerShape], config: EngineConfig, width: int) -> int:
     """Bytes of a buffer of this width that holds each window."""
-    words = max((_up(window_bytes(shape, config), width) for shape in shapes), default=0)
+    words = max((window_vectors(shape, config, window_columns(shape, config)) for shape in shapes), default=0)
     return width * 2 ** math.ceil(math.log2(words)) if words else 0
 
 

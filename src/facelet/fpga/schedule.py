@@ -1,8 +1,9 @@
 """Graph -> the layers that the engine runs, one after another.
 
-Concatenation, padding and reshaping are addressing and cost nothing; a product with one constant goes into the
+Concatenation and reshaping are addressing and cost nothing; a product with one constant goes into the
 requantization of the layer before; the final normalization to unit length is left to the host. A Gemm is a 1x1
-convolution, an average pool a depthwise one, and an addition or an activation on its own a depthwise one of one tap.
+convolution, an average pool a depthwise one, and a border of zeros, an addition or an activation on its own a depthwise
+one of one tap.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from facelet.errors import GraphError
 from facelet.fpga.cost import DENSE, DEPTHWISE, POOL, LayerShape
 from facelet.graph.ir import Graph, Node
 
-FREE = ("Concat", "Pad", "Reshape", "LpNormalization")
+FREE = ("Concat", "Reshape", "LpNormalization", "QuantizeLinear", "DequantizeLinear")
 ACTIVATIONS = ("", "Relu", "Clip", "PRelu", "LeakyRelu")
-POINTWISE = ("Relu", "Clip", "PRelu", "LeakyRelu", "BatchNormalization")
+POINTWISE = ("Relu", "Clip", "PRelu", "LeakyRelu", "BatchNormalization", "Pad")
 PRUNABLE = ("LRN", "Pow", "Sqrt", "LpPool")
 
 
@@ -43,7 +44,7 @@ def _shape(graph: Graph, node: Node) -> LayerShape:
         return LayerShape(node.output, DENSE, x[1], out[1], out[0], 1)
     if len(out) != 4:
         raise GraphError(f"{graph.name}: {node} works on {len(out)} axes; the engine runs images (n, c, h, w)")
-    if node.op in ("Conv", "FusedConv"):
+    if node.op in ("Conv", "FusedConv", "Int8Conv"):
         return _convolution(graph, node)
     rows, columns = out[0] * out[2], out[3]
     if node.op == "GlobalAveragePool":

@@ -41,6 +41,7 @@ def write_dequantize(writer: Writer, x: str, fraction: int, output: str) -> str:
 def write_moved(writer: Writer, node: Node, fraction: int) -> None:
     """Adds an op of `int8.MOVERS` between a DequantizeLinear and a QuantizeLinear."""
     read = [write_dequantize(writer, name, fraction, writer.fresh(f"{name}.of.{node.output}")) for name in node.inputs]
+    writer.shapes |= {new: writer.graph.shapes[name] for new, name in zip(read, node.inputs, strict=True)}
     moved = writer.fresh(f"{node.output}.moved")
     writer.plain(Node(node.op, tuple(read), moved, node.attributes, node.name))
     write_quantize(writer, moved, fraction, node.output)

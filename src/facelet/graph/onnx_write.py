@@ -69,6 +69,7 @@ class Writer:
     def __init__(self, graph: Graph) -> None:
         self.graph = check_int8(graph)
         self.fractions = tensor_fractions(graph)
+        self.shapes = dict(graph.shapes)
         self.nodes: list[onnx.NodeProto] = []
         self._arrays: dict[str, np.ndarray[Any, Any]] = dict(graph.constants)
         self._taken = {*graph.shapes}
@@ -191,5 +192,5 @@ class Writer:
     def _kept_batch(self, node: Node) -> list[int]:
         """A Reshape's target; 0 copies the batch where it stays in front."""
         shape = list(node["shape"])
-        same = bool(shape) and self.graph.shapes[node.inputs[0]][:1] == tuple(shape[:1]) == (self.graph.batch,)
+        same = bool(shape) and self.shapes[node.inputs[0]][:1] == tuple(shape[:1]) == (self.graph.batch,)
         return [0, *shape[1:]] if same else shape

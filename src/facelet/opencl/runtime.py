@@ -209,6 +209,14 @@ class OpenCLRuntime:
         """Threads of a CPU device."""
         return self._device.units if self.asked_threads is None else self.asked_threads
 
+    def compiled(self, text: str) -> tuple[Any, Any]:
+        """The context and the program, as pyopencl has them, of OpenCL C, for kernels that are no `Program`.
+
+        Raises:
+            DeviceError: the driver cannot build it.
+        """
+        return self._context, self._built(text)
+
     def load(self, program: Program, *, whole: bool) -> OpenCLExecutable:
         """Builds a program, from the cache where it was built before.
 
