@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +70,7 @@ def study(
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, view, seeds),
+        "command": _command(name, quick, view, seeds, model or ()),
         "rows": rows,
     }
     _write(chosen, result, out)
@@ -79,10 +80,11 @@ def study(
     show.note(f"written: {out / name}.json, .png and .md")
 
 
-def _command(name: str, quick: bool, view: int, seeds: int) -> str:
+def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str]) -> str:
+    named = "".join(f" --model {Path(model).name}" for model in models)
     if quick:
-        return f"facelet study {name} --quick"
-    return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet"
+        return f"facelet study {name} --quick{named}"
+    return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet{named}"
 
 
 def _write(study: Study, result: dict[str, Any], out: Path) -> None:
