@@ -32,7 +32,7 @@ WHAT = {
     "facelet_s": "This project's own student under 0.87 M parameters and 60 M MACs: the default model. It was trained by the same loop, views and losses before the command had its present form; the order of its teachers and its 1,024 held-out crops differ from what the command below would take.",
     "facelet_xs": "This project's own student under 0.50 M parameters and 40 M MACs.",
     "facelet_s_int8": "facelet_s with 8-bit integers for weights and activations, calibrated on 64 crops of the transfer set, without further training: the same integers on every executor, see [quantization](../quantization.md).",
-    "facelet_xs_int8": "facelet_xs with 8-bit integers for weights and activations, see [quantization](../quantization.md).",
+    "facelet_xs_int8": "facelet_xs with 8-bit integers for weights and activations, calibrated on 64 crops of the transfer set, without further training, see [quantization](../quantization.md).",
 }
 
 

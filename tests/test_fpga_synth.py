@@ -22,6 +22,7 @@ def test_the_core_has_the_ports_of_the_array() -> None:
 def test_counts_come_from_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = {"MISTRAL_MUL9X9": 6, "MISTRAL_ALUT_ARITH": 30, "MISTRAL_ALUT2": 4, "MISTRAL_FF": 99}
     monkeypatch.setattr(synth, "_cells", lambda verilog, target: cells)
+    monkeypatch.setattr(synth, "find_spec", lambda name: "here")
     found = synthesise(SMALL, "cyclone-v")
     # 6 products: three a block make 2 blocks; the model counts two a block, so 3
     assert (found.multipliers, found.blocks, found.estimated_blocks, found.logic, found.flip_flops) == (6, 2, 3, 34, 99)

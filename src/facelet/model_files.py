@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     import onnx
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED_MODELS = ("nn4_small2", "mobilenet_v2_050", "mobilenet_v2_035", "facelet_s", "facelet_xs", "facelet_s_int8")
+SHIPPED_MODELS = (
+    "nn4_small2",
+    "mobilenet_v2_050",
+    "mobilenet_v2_035",
+    "facelet_s",
+    "facelet_xs",
+    "facelet_s_int8",
+    "facelet_xs_int8",
+)
 DEFAULT_MODEL = "facelet_s"
 DLIB_NAME = DLIB_RESNET.name
 KINDS = (".onnx", ".xml", ".dat")
