@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from facelet.studies.alignment import ALIGNMENT
 from facelet.studies.compatibility import COMPATIBILITY
+from facelet.studies.pruning import PRUNING
 from facelet.studies.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY)}
+STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING)}

@@ -15,7 +15,7 @@ found the same of LRN for VGG.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,8 +61,14 @@ def prune(graph: Graph) -> PassResult:
     return PassResult(*pruned_with_savings(graph)[:2])
 
 
-def pruned_with_savings(graph: Graph) -> tuple[Graph, tuple[Note, ...], tuple[Saving, ...]]:
-    """The pruned graph, folded; a note of each layer looked at; and what each removal saved."""
+def pruned_with_savings(
+    graph: Graph, ops: Collection[str] | None = None
+) -> tuple[Graph, tuple[Note, ...], tuple[Saving, ...]]:
+    """The pruned graph, folded; a note of each layer looked at; and what each removal saved.
+
+    Args:
+        ops: keys of `RULES` that apply; all without it.
+    """
     notes: list[Note] = []
     savings: list[Saving] = []
     graph = fold(graph).graph  # what can be folded exactly is no layer to remove
@@ -70,6 +76,8 @@ def pruned_with_savings(graph: Graph) -> tuple[Graph, tuple[Note, ...], tuple[Sa
         node = graph.producer(candidate.output)
         if node is None or node.op != candidate.op or not _is_candidate(graph, node):
             continue  # gone with a layer before it
+        if ops is not None and node.op not in ops:
+            continue
         new, reason = RULES[node.op](graph, node)
         notes.append(Note(str(node), new is not None, reason))
         if new is not None:
