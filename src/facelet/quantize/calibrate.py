@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facelet.errors import GraphError
 from facelet.graph import reference
-from facelet.graph.int8 import HIGHEST, LOWEST, residual_shifts, run_int8_conv
+from facelet.graph.int8 import HIGHEST, LOWEST, check_int8, residual_shifts, run_int8_conv
 from facelet.graph.ir import Array, Graph, Node
 from facelet.quantize.build import INPUT_FRACTION, build, integer
 from facelet.quantize.equalise import equalise
@@ -77,35 +78,32 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     for group in groups:
         fractions.update(dict.fromkeys(group, _best_fraction([values[name] for name in group])))
 
-    def error(tried: Mapping[str, int]) -> float:
-        found = unit(run(build(prepared, tried), images))
-        return float(((found - wanted) ** 2).sum(1).mean())
+    def error(quantized: Graph) -> float:
+        return float(((unit(run(quantized, images)) - wanted) ** 2).sum(1).mean())
 
-    best = error(fractions)
+    best = error(build(prepared, fractions))
     total = PASSES * len(groups)
     for turn in range(PASSES):
         for position, group in enumerate(groups):
             tell(turn * len(groups) + position, total, group[0])
             for step in (-1, 1):
                 tried = {**fractions, **{name: fractions[name] + step for name in group}}
-                found = _error_or_none(error, tried)
-                if found is not None and found < best * (1 - LEAST_GAIN):
+                try:
+                    found = error(build(prepared, tried))
+                except GraphError:  # a fraction that no shift can reach
+                    continue
+                if found < best * (1 - LEAST_GAIN):
                     best, fractions = found, tried
                     break
-    corrected = correct_biases(prepared, build(prepared, fractions), images, values)
-    found = float(((unit(run(corrected, images)) - wanted) ** 2).sum(1).mean())
-    quantized = corrected if found < best else build(prepared, fractions)
-    tell(total, total, "biases")
-    return Calibration(prepared, quantized, fractions, min(found, best))
-
-
-def _error_or_none(error: Callable[[Mapping[str, int]], float], tried: Mapping[str, int]) -> float | None:
-    from facelet.errors import GraphError
-
+    quantized = build(prepared, fractions)
     try:
-        return error(tried)
-    except GraphError:  # a fraction that no shift can reach
-        return None
+        corrected = check_int8(correct_biases(prepared, quantized, images, values))
+    except GraphError:  # biases beyond what the sums allow
+        corrected = quantized
+    if (found := error(corrected)) < best:
+        quantized, best = corrected, found
+    tell(total, total, "biases")
+    return Calibration(prepared, quantized, fractions, best)
 
 
 def unit(embeddings: Array) -> Array:
