@@ -13,9 +13,7 @@ from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from facelet.data.transfer import TransferSet
     from facelet.studies.study import Photos, Study
 
 QUICK_PAIRS, QUICK_CROPS = 200, 200
@@ -47,6 +45,8 @@ def study(
     seed: SeedOption = 0,
 ) -> None:
     """Run an experiment and write its page."""
+    import numpy as np
+
     from facelet.studies import STUDIES
     from facelet.studies.study import Context, cell
 
@@ -63,9 +63,11 @@ def study(
     chosen = STUDIES[name]
     photos = _synthetic(seed) if quick or data is None else _lfw(data, view, detector, detector_model, show)
     models = tuple(model) if model else chosen.models[:2] if quick else chosen.models
-    learn = _learn(None if quick else transfer, seed, show)
+    crops = _transfer(None if quick else transfer, seed, show)
+    chosen_rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:LEARNED])
+    learn = np.ascontiguousarray(crops.crops[chosen_rows])
     own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
-    rows = chosen.run(Context(models, photos, learn, own_seeds, threads, show.progress))
+    rows = chosen.run(Context(models, photos, crops, learn, out / f"{name}-runs", own_seeds, threads, show.progress))
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,
@@ -159,15 +161,11 @@ def _synthetic(seed: int) -> Photos:
     return Photos(pairs, lambda index: crops[index], (face,) * len(crops), f"{QUICK_PAIRS} synthetic pairs")
 
 
-def _learn(transfer: Path | None, seed: int, show: Output) -> NDArray[np.uint8]:
-    import numpy as np
-
+def _transfer(transfer: Path | None, seed: int, show: Output) -> TransferSet:
     if transfer is None:
         from facelet.data.synthetic_transfer import synthetic_transfer_set
 
-        return synthetic_transfer_set(QUICK_CROPS, 1, seed).crops
+        return synthetic_transfer_set(QUICK_CROPS, 1, seed)
     from facelet.cli.train import open_data
 
-    crops = open_data(transfer, False, "dlib", None, seed, show).crops
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(crops))[:LEARNED])
-    return np.ascontiguousarray(crops[chosen])
+    return open_data(transfer, False, "dlib", None, seed, show)

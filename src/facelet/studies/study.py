@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facelet.atomic import write_bytes_atomic
 from facelet.data.pairs import Pairs
+from facelet.data.transfer import TransferSet
 from facelet.faces.crops import Advance
 from facelet.faces.detect import Face
 
@@ -48,7 +49,9 @@ class Context:
     Attributes:
         models: names or files.
         photos: to measure on.
-        learn: aligned canvas crops that something may be fitted to, `(n, 128, 128, 3)` uint8.
+        transfer: crops to train on.
+        learn: some of them, that something may be fitted to, `(n, 128, 128, 3)` uint8.
+        folder: for runs.
         seeds: of everything random.
         threads: of the networks.
         progress: opens a progress bar.
@@ -56,7 +59,9 @@ class Context:
 
     models: tuple[str, ...]
     photos: Photos
+    transfer: TransferSet
     learn: NDArray[np.uint8]
+    folder: Path
     seeds: tuple[int, ...]
     threads: int
     progress: Progress

@@ -1,0 +1,144 @@
+"""How far a transfer set of so many crops goes, and how far one of faces that belong to nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from facelet.data.synthetic_transfer import synthetic_transfer_set
+from facelet.data.transfer import TransferSet
+from facelet.embedder import Embedder
+from facelet.errors import MissingExtraError
+from facelet.evaluate.verification import fold_accuracy, pair_distances
+from facelet.faces.align import align, center_crop
+from facelet.studies.study import Context, Row, Study
+
+SIZES = (1_000, 4_000, 16_000)
+"""Crops of the smaller arms; the last arm takes all."""
+
+SYNTHETIC = ((400, 10), (1_600, 10))
+"""People and photos of each in the synthetic arms."""
+
+BATCH = 64
+STEPS, QUICK_STEPS = 400, 10
+QUICK_BELOW = 1_000
+"""Crops of a transfer set that is there only to try the study."""
+
+
+def run(context: Context) -> list[Row]:
+    """A student from scratch on each transfer set, with the same number of steps; the last model is the teacher."""
+    student, teacher = context.models[0], context.models[-1]
+    quick = context.transfer.n_images < QUICK_BELOW
+    rows = []
+    for source, transfer in _arms(context, quick):
+        steps = QUICK_STEPS if quick else STEPS
+        path = _distilled(context, student, teacher, transfer, steps, f"{source}-{transfer.n_images}")
+        mean, std = _accuracy(context, path)
+        rows.append(
+            {
+                "source": source,
+                "images": transfer.n_images,
+                "passes": steps * BATCH / transfer.n_images,
+                "accuracy": 100 * mean,
+                "std": 100 * std,
+            }
+        )
+    return rows
+
+
+def _arms(context: Context, quick: bool) -> list[tuple[str, TransferSet]]:
+    """Sources and their transfer sets, smaller ones drawn from the larger at random."""
+    whole, rng = context.transfer, np.random.default_rng(context.seeds[0])
+    if quick:
+        return [("real", whole), ("synthetic", synthetic_transfer_set(BATCH + 1, 2, context.seeds[0]))]
+    order = rng.permutation(whole.n_images)
+    arms = [("real", _subset(whole, np.sort(order[:size]))) for size in SIZES if size < whole.n_images]
+    arms.append(("real", whole))
+    return [*arms, *(("synthetic", synthetic_transfer_set(*shape, context.seeds[0])) for shape in SYNTHETIC)]
+
+
+def _subset(transfer: TransferSet, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TransferSet:
+    return replace(
+        transfer,
+        crops=np.ascontiguousarray(transfer.crops[rows]),
+        identity=transfer.identity[rows],
+        source=transfer.source[rows],
+        key=f"{transfer.key}-{len(rows)}",
+    )
+
+
+def _distilled(context: Context, student: str, teacher: str, transfer: TransferSet, steps: int, name: str) -> Path:
+    try:
+        from facelet.train.run import DistillOptions, distill
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error
+
+    options = DistillOptions(
+        student=student,
+        out=context.folder / name,
+        epochs=steps / (transfer.n_images // BATCH),
+        batch_size=BATCH,
+        teachers=(teacher,),
+        holdout=0.0,
+        watch_every=0,
+        seed=context.seeds[0],
+        threads=context.threads,
+    )
+    with context.progress(name) as advance:
+        return distill(options, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
+
+
+def _accuracy(context: Context, path: Path) -> tuple[float, float]:
+    photos, embedder = context.photos, Embedder.load(path, threads=context.threads)
+    card = embedder.card
+    size = card.height, card.width
+    crops = np.empty((len(photos.faces), *size, 3), np.uint8)
+    with context.progress("crops") as advance:
+        for index, face in enumerate(photos.faces):
+            image = photos.load(index)
+            crops[index] = center_crop(image, *size) if face is None else align(image, face, card.template, *size)
+            advance(index + 1, len(crops))
+    folds = fold_accuracy(pair_distances(embedder.embed(crops), photos.pairs), photos.pairs)
+    return folds.mean, folds.std
+
+
+def draw(rows: list[Row], figure: Figure) -> None:
+    """Accuracy over the number of crops, one line a source."""
+    axes = figure.add_subplot()
+    for source in dict.fromkeys(row["source"] for row in rows):
+        mine = [row for row in rows if row["source"] == source]
+        axes.errorbar(
+            [row["images"] for row in mine],
+            [row["accuracy"] for row in mine],
+            yerr=[row["std"] for row in mine],
+            marker="o",
+            capsize=3,
+            label=source,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("crops in the transfer set")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+TRANSFER_SIZE = Study(
+    name="transfer-size",
+    title="How large a transfer set has to be",
+    question=f"The same student, from scratch, by mean squared error to one teacher, for the same {STEPS} steps of "
+    f"{BATCH} crops (a short schedule, the same for every arm): only the number of distinct crops differs, and whether "
+    "they show people or nobody (`facelet.data.synthetic`).",
+    models=("mobilenet_v2_035", "facelet_s"),
+    columns=(
+        ("source", "crops of"),
+        ("images", "crops"),
+        ("passes", "passes over them"),
+        ("accuracy", "accuracy %"),
+        ("std", "± over folds"),
+    ),
+    run=run,
+    draw=draw,
+)
