@@ -13,9 +13,10 @@ from conftest import Ended
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
+from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES
 from facelet.studies.alignment import ARMS
-from facelet.studies.compatibility import fitted_map, unit
+from facelet.studies.compatibility import fitted_map
 from facelet.studies.study import cell, page
 
 
@@ -85,6 +86,7 @@ def test_a_page_holds_what_its_json_holds() -> None:
         (("study", "alignment", "--data", "nowhere"), "nowhere"),
         (("study", "--pages", "--out", "empty"), "holds no results"),
         (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
+        (("study", "transfer-size"), "--transfer: the study transfer-size needs shards of real crops"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -80,7 +80,7 @@ def _ncnn(path: Path, threads: int, batch: int) -> Network:
     """Ncnn has no batch: the images go through one after another. `pnnx` makes its files from the ONNX file."""
     import ncnn
 
-    shape = _input_shape(path)
+    _, shape = _input(path)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.onnx"
         copy.write_bytes(path.read_bytes())
@@ -123,29 +123,27 @@ def _onnxruntime_int8(path: Path, threads: int, batch: int) -> Network:
     """What onnxruntime's own tool makes of the file: int8 weights per channel, uint8 tensors, calibrated on noise."""
     quantization: Any = importlib.import_module("onnxruntime.quantization")
     inference = importlib.import_module("onnxruntime.quantization.shape_inference")
-    shape = [side if isinstance(side, int) else 1 for side in _input_shape(path)]
+    name, sides = _input(path)
+    shape = [side if isinstance(side, int) else 1 for side in sides]
     rng = np.random.default_rng(0)
 
     class Noise(quantization.CalibrationDataReader):  # type: ignore[misc]
         """A few images of noise; only the time of the result matters here."""
 
-        def __init__(self, name: str) -> None:
-            self.left, self.name = 4, name
+        def __init__(self) -> None:
+            self.left = 4
 
         def get_next(self) -> dict[str, Array] | None:
             self.left -= 1
-            return {self.name: rng.uniform(-1, 1, shape).astype(np.float32)} if self.left >= 0 else None
+            return {name: rng.uniform(-1, 1, shape).astype(np.float32)} if self.left >= 0 else None
 
-    import onnx
-
-    name = onnx.load(str(path)).graph.input[0].name
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "int8.onnx"
         inference.quant_pre_process(str(path), str(before), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(before),
             str(after),
-            Noise(name),
+            Noise(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
@@ -154,11 +152,12 @@ def _onnxruntime_int8(path: Path, threads: int, batch: int) -> Network:
         return _onnxruntime(after, threads, batch)
 
 
-def _input_shape(path: Path) -> list[Any]:
+def _input(path: Path) -> tuple[str, list[Any]]:
+    """Name and shape of a file's input; open dimensions are text."""
     import onnxruntime
 
-    shape: list[Any] = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].shape
-    return shape
+    entry = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0]
+    return entry.name, entry.shape
 
 
 CONTENDERS: dict[str, Contender] = {

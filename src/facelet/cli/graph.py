@@ -11,6 +11,7 @@ from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import GraphError, InputError
 
 if TYPE_CHECKING:
+    from facelet.data.transfer import TransferSet
     from facelet.graph.ir import Graph
     from facelet.graph.passes.prune import Saving
     from facelet.model import Model
@@ -100,6 +101,7 @@ def prune(
     """Remove LRN, power and constant layers from a model."""
     from facelet.graph.passes import checked, difference
     from facelet.graph.passes.prune import pruned_with_savings, saving
+    from facelet.graph.size import layers
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
@@ -117,7 +119,9 @@ def prune(
     apart = difference(original, pruned)
     if recover is not None:
         pruned = _recovered(found, original, pruned, recover, out, minutes, threads, aligned, seed, show)
-    _write(found, pruned, out)
+    counts = layers(pruned)
+    macs, parameters = sum(row.macs for row in counts), sum(row.parameters for row in counts)
+    write_changed(found, pruned, out, "pruned", macs=macs, parameters=parameters)
     total = saving(start, pruned, "all of them")
     result: dict[str, Any] = {"model": str(out), "removed": [vars(s) for s in savings], "total": vars(total)}
     result["output_difference"] = apart
@@ -139,13 +143,11 @@ def _recovered(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import open_data, training_bar, training_extra
-    from facelet.data.heldout import HELDOUT_NOTE
+    from facelet.cli.train import training_bar, training_extra
 
     with training_extra():
         from facelet.train.recover import recover
-    unmet = HELDOUT_NOTE in model.card.data  # what the net has not met, its recovery does not show it either
-    transfer = open_data(data, aligned, "dlib", None, seed, show, exclude_heldout=unmet)
+    transfer = open_for(model, data, aligned, seed, show)
     with training_bar(show) as tick:
         return recover(
             original,
@@ -181,27 +183,37 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
         raise InputError(f"--size {text}: expected numbers joined by x, for example 3x320x320") from error
 
 
-def _write(model: Model, graph: Graph, out: Path) -> None:
-    """Writes a changed network with the card of the model that it came from, less what was measured on that one."""
+def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: Any) -> None:
+    """Writes a changed network with the card of the model that it came from, less what was measured on that one.
+
+    Args:
+        how: ending of the new name, such as "pruned".
+        counted: fields of the card that the change altered.
+    """
     import dataclasses
 
     from facelet.atomic import write_bytes_atomic
     from facelet.cli.train import command_line
     from facelet.graph.onnx_io import write_graph
-    from facelet.graph.size import layers
     from facelet.model_files import with_card
 
-    rows = layers(graph)
     card = dataclasses.replace(
         model.card,
-        name=f"{model.card.name}_pruned",
+        name=f"{model.card.name}_{how}",
         metrics={},
         thresholds={},
         recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
-        parameters=sum(row.parameters for row in rows),
-        macs=sum(row.macs for row in rows),
+        **counted,
     )
     write_bytes_atomic(out, with_card(write_graph(graph), card).SerializeToString())
+
+
+def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Output) -> TransferSet:
+    """The crops of `--recover` or `--calibration`: what a net has not met so far, no later step shows it either."""
+    from facelet.cli.train import open_data
+    from facelet.data.heldout import HELDOUT_NOTE
+
+    return open_data(data, aligned, "dlib", None, seed, show, exclude_heldout=HELDOUT_NOTE in model.card.data)
 
 
 def _print(show: Output, out: Path, savings: list[Saving]) -> None:

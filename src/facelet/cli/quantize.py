@@ -46,11 +46,10 @@ def quantize(
     from dataclasses import replace
 
     from facelet.backends import run_graph
-    from facelet.cli.graph import read_model_graph
-    from facelet.cli.train import open_data
+    from facelet.cli.graph import open_for, read_model_graph, write_changed
     from facelet.graph.passes import optimise
     from facelet.model_files import load_model
-    from facelet.quantize.calibrate import calibrate
+    from facelet.quantize.calibrate import calibrate, embedding_error
     from facelet.quantize.prepare import prepare
     from facelet.quantize.report import layer_noise
 
@@ -67,15 +66,15 @@ def quantize(
         show.note("no --calibration: looking at synthetic faces")
         transfer = synthetic_transfer_set(images, 1, seed)
     else:
-        transfer = open_data(calibration, aligned, "dlib", None, seed, show)
+        transfer = open_for(found, calibration, aligned, seed, show)
     planes = _planes(transfer, found.card, images, seed)
     with show.progress("calibrating") as advance:
         result = calibrate(graph, planes, lambda g, x: run_graph(g, x, threads), advance)
     quantized, error = result.quantized, result.error
     if distil:
         quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
-        error = _error(quantized, graph, planes, threads)
-    _write(found, quantized, target)
+        error = embedding_error(run_graph(quantized, planes, threads), run_graph(graph, planes, threads))
+    write_changed(found, quantized, target, "int8")
     noise = layer_noise(replace(result, quantized=quantized), planes[:16])
     told: dict[str, Any] = {
         "model": str(target),
@@ -107,14 +106,6 @@ def _planes(transfer: TransferSet, card: Card, count: int, seed: int) -> Array:
     return network_input(pixels, card)
 
 
-def _error(quantized: Graph, graph: Graph, planes: Array, threads: int) -> float:
-    from facelet.backends import run_graph
-    from facelet.quantize.calibrate import unit
-
-    apart = unit(run_graph(quantized, planes, threads)) - unit(run_graph(graph, planes, threads))
-    return float((apart**2).sum(axis=1).mean())
-
-
 def _distilled(
     model: Model,
     graph: Graph,
@@ -144,25 +135,6 @@ def _distilled(
             learning_rate=learning_rate,
             on_tick=tick,
         )
-
-
-def _write(model: Model, graph: Graph, out: Path) -> None:
-    """Writes the int8 network with the card of the float model, less what was measured on that one."""
-    import dataclasses
-
-    from facelet.atomic import write_bytes_atomic
-    from facelet.cli.train import command_line
-    from facelet.graph.onnx_io import write_graph
-    from facelet.model_files import with_card
-
-    card = dataclasses.replace(
-        model.card,
-        name=f"{model.card.name}_int8",
-        metrics={},
-        thresholds={},
-        recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
-    )
-    write_bytes_atomic(out, with_card(write_graph(graph), card).SerializeToString())
 
 
 def _report(name: str, noise: tuple[LayerNoise, ...], told: dict[str, Any], folder: Path, show: Output) -> None:

@@ -67,7 +67,8 @@ def study(
     chosen_rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:LEARNED])
     learn = np.ascontiguousarray(crops.crops[chosen_rows])
     own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
-    rows = chosen.run(Context(models, photos, crops, learn, out / f"{name}-runs", own_seeds, threads, show.progress))
+    runs = out / f"{name}-runs"
+    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress))
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,

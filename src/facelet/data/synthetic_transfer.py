@@ -10,6 +10,9 @@ import numpy as np
 from facelet.data.synthetic import synthetic_faces
 from facelet.data.transfer import TransferSet
 
+SYNTHETIC_SOURCES = ("synthetic faces",)
+"""The sources of such a set, which tell it from one of real crops."""
+
 
 def synthetic_transfer_set(
     n_identities: int, photos_per_identity: int, seed: int, progress: Callable[[int, int], None] | None = None
@@ -33,4 +36,4 @@ def synthetic_transfer_set(
 
     crops, identity, _ = synthetic_faces(n_identities, photos_per_identity, seed, tell)
     key = hashlib.sha256(crops.tobytes()).hexdigest()[:24]
-    return TransferSet(crops, identity, np.zeros(total, np.int64), ("synthetic faces",), key)
+    return TransferSet(crops, identity, np.zeros(total, np.int64), SYNTHETIC_SOURCES, key)

@@ -236,6 +236,22 @@ def place(view: View) -> Place:
     return Place(view.buffer, view.offset)
 
 
+Arguments = dict[str, int | float | Place]
+"""Of a kernel, by name."""
+
+
+def read_from(view: View) -> Arguments:
+    """Where a kernel reads an image, and its strides."""
+    image, block, row, _ = view.strides
+    return {"in": place(view), "in_image": image, "in_row": row, "in_block": block}
+
+
+def write_to(view: View) -> Arguments:
+    """Where a kernel writes an image, and its strides."""
+    image, block, row, _ = view.strides
+    return {"out": place(view), "out_image": image, "out_row": row, "out_block": block}
+
+
 def unsupported(node: Node, what: str) -> GraphError:
     """The refusal of a node."""
     return GraphError(f"{node}: {what}, which the OpenCL backend does not support")

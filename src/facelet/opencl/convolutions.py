@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facelet.graph.ir import Array, Node, Shape
 from facelet.opencl import layout
-from facelet.opencl.build import Build, Place, place, unsupported
+from facelet.opencl.build import Arguments, Build, Place, place, read_from, unsupported, write_to
 from facelet.opencl.layout import View
 from facelet.opencl.maps import as_blocked, copy, to_plain
 from facelet.opencl.tiles import best_tile, conv_key, tile_area
@@ -16,7 +16,7 @@ MOST_PLANES = 8
 """Input channels up to which a first convolution reads planes."""
 
 
-def _limits(node: Node) -> tuple[str, dict[str, int | float | Place]]:
+def _limits(node: Node) -> tuple[str, Arguments]:
     """The activation of a convolution, and its two numbers."""
     activation = node.attributes.get("activation", "")
     low = float(node["min"]) if activation == "Clip" else float(node.attributes.get("alpha", 0.0))
@@ -28,7 +28,7 @@ def _slope(build: Build, node: Node, multiple: int) -> int:
     return build.vector(node.inputs[3], multiple) if node.attributes.get("activation") == "PRelu" else 0
 
 
-def _residual(build: Build, node: Node) -> dict[str, int | float | Place]:
+def _residual(build: Build, node: Node) -> Arguments:
     if not node.attributes.get("residual"):
         return dict.fromkeys(("residual", "residual_image", "residual_row", "residual_block"), 0)
     view = as_blocked(build, node.inputs[-1])
@@ -73,15 +73,15 @@ def _stem(build: Build, node: Node, weight: Array) -> None:
     tile = min((t for t in range(1, min(width, sums) + 1)), key=lambda t: -(-width // t) * (t * tile_blocks + 2))
     activation, limits = _limits(node)
     top, left = node["pads"][:2]
-    knobs = {"TILE_W": tile, "BLOCKS": tile_blocks, **_window(node, weight)}
+    knobs = {"TILE_W": tile, "BLOCKS": tile_blocks, **window_knobs(node, weight)}
     wide = config.block * tile_blocks
-    arguments: dict[str, int | float | Place] = {
+    arguments: Arguments = {
         "in": Place(view.buffer, view.offset - top * row - left),
         "in_image": image,
         "in_row": row,
         "in_plane": plane,
         "in_channels": weight.shape[1],
-        **_out(out),
+        **write_to(out),
         "tiles_x": -(-width // tile),
         "last_x": width - tile,
         "weights": build.constant(layout.pack_stem(weight, config.block, tile_blocks)),
@@ -93,23 +93,14 @@ def _stem(build: Build, node: Node, weight: Array) -> None:
     build.emit("stem", knobs, arguments, (-(-width // tile) * height, out.blocks // tile_blocks, n), node.output)
 
 
-def _window(node: Node, weight: Array) -> dict[str, int | str]:
+def window_knobs(node: Node, weight: Array) -> dict[str, int | str]:
+    """Knobs of a convolution's kernel and strides."""
     return {
         "KERNEL_H": weight.shape[2],
         "KERNEL_W": weight.shape[3],
         "STRIDE_H": node["strides"][0],
         "STRIDE_W": node["strides"][1],
     }
-
-
-def _out(view: View) -> dict[str, int | float | Place]:
-    image, block, row, _ = view.strides
-    return {"out": place(view), "out_image": image, "out_row": row, "out_block": block}
-
-
-def _in(view: View) -> dict[str, int | float | Place]:
-    image, block, row, _ = view.strides
-    return {"in": place(view), "in_image": image, "in_row": row, "in_block": block}
 
 
 def _dense(build: Build, node: Node, weight: Array) -> None:
@@ -119,7 +110,6 @@ def _dense(build: Build, node: Node, weight: Array) -> None:
         view = bordered(build, view, node["pads"], 0.0)
     residual = _residual(build, node)
     out = build.image_output(node.output)
-    window = _window(node, weight)
     rows, columns = tile_area(build.graph, node)
     tile = best_tile(config, conv_key(build.graph, node), out.blocks, rows, columns)
     groups = -(-out.blocks // tile.blocks)
@@ -128,16 +118,16 @@ def _dense(build: Build, node: Node, weight: Array) -> None:
         "TILE_H": tile.height,
         "TILE_W": tile.width,
         "BLOCKS": tile.blocks,
-        **window,
+        **window_knobs(node, weight),
         "UNROLL": 4,
         "ACTIVATION": ACTIVATION_NUMBERS[activation],
         "RESIDUAL": int(bool(node.attributes.get("residual"))),
     }
     tiles_x, tiles_y = -(-columns // tile.width), -(-rows // tile.height)
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
+    arguments: Arguments = {
+        **read_from(view),
         "in_channels": weight.shape[1],
-        **_out(out),
+        **write_to(out),
         "tiles_x": tiles_x,
         "last_x": columns - tile.width,
         "last_y": rows - tile.height,
@@ -157,11 +147,11 @@ def bordered(build: Build, view: View, pads: Shape, value: float, name: str = ""
     top, left, bottom, right = pads
     shape = (n, channels, height + top + bottom, width + left + right)
     out = build.image_output(name) if name else build.new_blocked(shape)
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
+    arguments: Arguments = {
+        **read_from(view),
         "in_height": height,
         "in_width": width,
-        **_out(out),
+        **write_to(out),
         "out_width": shape[3],
         "top": top,
         "left": left,
@@ -171,32 +161,38 @@ def bordered(build: Build, view: View, pads: Shape, value: float, name: str = ""
     return out
 
 
+def depthwise_knobs(node: Node, weight: Array, view: View, out: View, registers: int) -> dict[str, int | str]:
+    """Knobs of a depthwise convolution: its tile, its window and the columns that may lie outside the image."""
+    width, kernel_w, stride_w = out.shape[3], weight.shape[3], int(node["strides"][1])
+    top, left = node["pads"][:2]
+    tile = layout.depthwise_tile(width, kernel_w, stride_w, registers)
+    return {
+        "TILE_W": tile,
+        **window_knobs(node, weight),
+        "WIDE": (tile - 1) * stride_w + kernel_w,
+        "TOP": top,
+        "LEFT": left,
+        "RIGHT": max(0, (width - 1) * stride_w + kernel_w - left - view.shape[3]),
+    }
+
+
 def _depthwise(build: Build, node: Node, weight: Array) -> None:
     config = build.config
     view = as_blocked(build, node.inputs[0])
     residual = _residual(build, node)
     out = build.image_output(node.output)
     n, _, height, width = out.shape
-    window = _window(node, weight)
-    kernel_w, stride_w = weight.shape[3], int(node["strides"][1])
-    top, left = node["pads"][:2]
-    tile = layout.depthwise_tile(width, kernel_w, stride_w, config.registers)
     activation, limits = _limits(node)
     knobs: dict[str, int | str] = {
-        "TILE_W": tile,
-        **window,
-        "WIDE": (tile - 1) * stride_w + kernel_w,
-        "TOP": top,
-        "LEFT": left,
-        "RIGHT": max(0, (width - 1) * stride_w + kernel_w - left - view.shape[3]),
+        **depthwise_knobs(node, weight, view, out, config.registers),
         "ACTIVATION": ACTIVATION_NUMBERS[activation],
         "RESIDUAL": int(bool(node.attributes.get("residual"))),
     }
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
+    arguments: Arguments = {
+        **read_from(view),
         "in_height": view.shape[2],
         "in_width": view.shape[3],
-        **_out(out),
+        **write_to(out),
         "out_width": width,
         "weights": build.constant(layout.pack_depthwise(weight, config.block)),
         "bias": build.vector(node.inputs[2], config.block),
@@ -215,13 +211,13 @@ def _grouped(build: Build, node: Node, weight: Array) -> None:
     activation, limits = _limits(node)
     slopes = int(activation == "PRelu")
     knobs = {"IN_SPLIT": config.block, "SLOPES": slopes, "RESIDUAL": int(bool(node.attributes.get("residual")))}
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
+    arguments: Arguments = {
+        **read_from(view),
         "in_pixel": config.block,
         "in_lane": 1,
         "in_height": view.shape[2],
         "in_width": view.shape[3],
-        **_out(out),
+        **write_to(out),
         "out_width": width,
         "strides_h": node["strides"][0],
         "strides_w": node["strides"][1],
@@ -256,11 +252,11 @@ def pool(build: Build, node: Node) -> None:
         if node.op == "LpPool" and node["p"] != 2:
             kind, power = 4, float(node["p"])
     out = build.image_output(node.output)
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
+    arguments: Arguments = {
+        **read_from(view),
         "in_height": view.shape[2],
         "in_width": view.shape[3],
-        **_out(out),
+        **write_to(out),
         "out_width": out.shape[3],
         "kernel_h": kernel[0],
         "kernel_w": kernel[1],
@@ -279,9 +275,9 @@ def lrn(build: Build, node: Node) -> None:
     out = build.image_output(node.output)
     channels, reach = view.shape[1], min((node["size"] - 1) // 2, view.shape[1])
     knobs = {"CHANNELS": channels, "REACH": reach, "BETA_75": int(node["beta"] == 0.75)}
-    arguments: dict[str, int | float | Place] = {
-        **_in(view),
-        **_out(out),
+    arguments: Arguments = {
+        **read_from(view),
+        **write_to(out),
         "width": view.shape[3],
         "alpha": float(node["alpha"] / node["size"]),
         "beta": float(node["beta"]),
@@ -298,7 +294,7 @@ def gemm(build: Build, node: Node) -> None:
     weight = build.graph.constants[node.inputs[1]]
     out = build.plain_output(node.output)
     block = build.config.block
-    arguments: dict[str, int | float | Place] = {
+    arguments: Arguments = {
         "in": place(view),
         "in_row": view.strides[0],
         "out": place(out),

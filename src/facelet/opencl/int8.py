@@ -8,15 +8,13 @@ import numpy as np
 
 from facelet.graph.int8 import residual_shifts, shifts
 from facelet.graph.ir import Node, Shape
-from facelet.opencl import layout
-from facelet.opencl.build import Build, Place, place, unsupported
+from facelet.opencl import convolutions, layout
+from facelet.opencl.build import Arguments, Build, Place, place, read_from, unsupported, write_to
 from facelet.opencl.layout import View
 from facelet.opencl.tiles import best_tile, conv_key, tile_area
 
 INPUT_CHANNELS = 4
 """Of an image that a network reads: one word a pixel."""
-
-Arguments = dict[str, int | float | Place]
 
 
 def quantize(build: Build, node: Node) -> None:
@@ -61,7 +59,7 @@ def dequantize(build: Build, node: Node) -> None:
     out = build.plain_output(node.output)
     image, plane, row, _ = out.strides
     arguments: Arguments = {
-        **_in(view),
+        **read_from(view),
         "out": place(out),
         "out_image": image,
         "out_row": row,
@@ -109,19 +107,16 @@ def _dense(build: Build, node: Node) -> None:
         "TILE_H": tile.height,
         "TILE_W": tile.width,
         "BLOCKS": tile.blocks,
-        "KERNEL_H": weight.shape[2],
-        "KERNEL_W": weight.shape[3],
-        "STRIDE_H": node["strides"][0],
-        "STRIDE_W": node["strides"][1],
+        **convolutions.window_knobs(node, weight),
         "IN_BLOCK": view.block,
         "SLOPES": int(node["slopes"]),
         "RESIDUAL": int(node["residual"]),
         "VNNI": int(config.vnni),
     }
     arguments: Arguments = {
-        **_in(view),
+        **read_from(view),
         "in_channels": weight.shape[1],
-        **_out(out),
+        **write_to(out),
         "tiles_x": tiles_x,
         "last_x": columns - tile.width,
         "last_y": rows - tile.height,
@@ -144,28 +139,16 @@ def _depthwise(build: Build, node: Node) -> None:
     residual = _residual(build, node)
     out = build.int8_output(node.output)
     n, _, height, width = out.shape
-    kernel_h, kernel_w = weight.shape[2:]
-    stride_h, stride_w = node["strides"]
-    top, left = node["pads"][:2]
-    tile = layout.depthwise_tile(width, kernel_w, stride_w, config.registers)
     knobs: dict[str, int | str] = {
-        "TILE_W": tile,
-        "KERNEL_H": kernel_h,
-        "KERNEL_W": kernel_w,
-        "STRIDE_H": stride_h,
-        "STRIDE_W": stride_w,
-        "WIDE": (tile - 1) * stride_w + kernel_w,
-        "TOP": top,
-        "LEFT": left,
-        "RIGHT": max(0, (width - 1) * stride_w + kernel_w - left - view.shape[3]),
+        **convolutions.depthwise_knobs(node, weight, view, out, config.registers),
         "SLOPES": int(node["slopes"]),
         "RESIDUAL": int(node["residual"]),
     }
     arguments: Arguments = {
-        **_in(view),
+        **read_from(view),
         "in_height": view.shape[2],
         "in_width": view.shape[3],
-        **_out(out),
+        **write_to(out),
         "out_width": width,
         "weights": build.constant(layout.pack_depthwise(weight, config.block)),
         "bias": build.constant(layout.pack_vector(bias, config.block)),
@@ -203,16 +186,6 @@ def _residual(build: Build, node: Node) -> Arguments:
     return dict(zip(names, (place(view), image, row, block, build.integers(left, build.config.block)), strict=True))
 
 
-def _in(view: View) -> Arguments:
-    image, block, row, _ = view.strides
-    return {"in": place(view), "in_image": image, "in_row": row, "in_block": block}
-
-
-def _out(view: View) -> Arguments:
-    image, block, row, _ = view.strides
-    return {"out": place(view), "out_image": image, "out_row": row, "out_block": block}
-
-
 def _with_border(build: Build, view: View, pads: Shape, name: str = "") -> View:
     """A copy of an int8 image with a border of zeros (top, left, bottom, right)."""
     n, channels, height, width = view.shape
@@ -220,10 +193,10 @@ def _with_border(build: Build, view: View, pads: Shape, name: str = "") -> View:
     shape = (n, channels, height + top + bottom, width + left + right)
     out = build.int8_output(name) if name else build.new_int8(shape, view.block)
     arguments: Arguments = {
-        **_in(view),
+        **read_from(view),
         "in_height": height,
         "in_width": width,
-        **_out(out),
+        **write_to(out),
         "out_width": shape[3],
         "top": top,
         "left": left,
@@ -235,10 +208,10 @@ def _with_border(build: Build, view: View, pads: Shape, name: str = "") -> View:
 def _pool(build: Build, node: Node) -> None:
     view, out = build.views[node.inputs[0]], build.int8_output(node.output)
     arguments: Arguments = {
-        **_in(view),
+        **read_from(view),
         "in_height": view.shape[2],
         "in_width": view.shape[3],
-        **_out(out),
+        **write_to(out),
         "out_width": out.shape[3],
         "kernel_h": node["kernel"][0],
         "kernel_w": node["kernel"][1],
@@ -259,7 +232,7 @@ def _concat(build: Build, node: Node) -> None:
     for position, name in enumerate(node.inputs):
         view = build.views[name]
         if build.slices.get(name) != (node.output, start):
-            arguments: Arguments = {**_in(view), **_out(out), "width": view.shape[3], "start": start}
+            arguments: Arguments = {**read_from(view), **write_to(out), "width": view.shape[3], "start": start}
             last = node.output if position == len(node.inputs) - 1 else ""
             build.emit("int8_join", {}, arguments, (view.shape[2], view.shape[1], view.shape[0]), last)
         start += view.shape[1]

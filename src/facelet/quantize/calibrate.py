@@ -72,14 +72,14 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     tell(0, 1, "ranges")
     prepared = equalise(prepared, _ranges(every_tensor(prepared, images)))
     values = every_tensor(prepared, images)
-    wanted = unit(values[prepared.outputs[0]])
+    wanted = values[prepared.outputs[0]]
     groups = _groups(prepared)
     fractions = dict.fromkeys(prepared.inputs, INPUT_FRACTION)
     for group in groups:
         fractions.update(dict.fromkeys(group, _best_fraction([values[name] for name in group])))
 
     def error(quantized: Graph) -> float:
-        return float(((unit(run(quantized, images)) - wanted) ** 2).sum(1).mean())
+        return embedding_error(run(quantized, images), wanted)
 
     best = error(build(prepared, fractions))
     total = PASSES * len(groups)
@@ -110,6 +110,11 @@ def unit(embeddings: Array) -> Array:
     """Rows of unit length."""
     flat = embeddings.reshape(len(embeddings), -1)
     return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+
+
+def embedding_error(found: Array, wanted: Array) -> float:
+    """Mean squared distance of embeddings from others, brought to unit length first."""
+    return float(((unit(found) - unit(wanted)) ** 2).sum(axis=1).mean())
 
 
 def every_tensor(graph: Graph, images: Array) -> dict[str, Array]:

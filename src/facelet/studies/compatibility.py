@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
-from facelet.evaluate.verification import fold_accuracy, pair_distances
-from facelet.faces.align import align, center_crop
-from facelet.studies.study import Context, Row, Study
+from facelet.evaluate.verification import fold_accuracy
+from facelet.quantize.calibrate import unit
+from facelet.studies.study import Context, Row, Study, aligned_crops
 
 Vectors = NDArray[np.float32]
-CHUNK = 512
 RIDGE = 1e-3
 """Of the mean squared length of the vectors: keeps the fitted map from following noise."""
 
@@ -26,15 +25,10 @@ def fitted_map(source: Vectors, target: Vectors) -> Vectors:
     )
 
 
-def unit(vectors: Vectors) -> Vectors:
-    """Rows of unit length."""
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
-
-
 def run(context: Context) -> list[Row]:
     """Every model against every other: probes of one, gallery of the other, straight and through a linear map."""
     embedders = [Embedder.load(name, threads=context.threads) for name in context.models]
-    measured = {e.card.name: _embedded(context, e) for e in embedders}
+    measured = {e.card.name: e.embed(aligned_crops(context, e.card)) for e in embedders}
     learned = {}
     with context.progress("vectors to fit on") as advance:
         for done, embedder in enumerate(embedders):
@@ -63,24 +57,6 @@ def _across(context: Context, left: Vectors, right: Vectors) -> float:
     differences = left[pairs.left] - right[pairs.right]
     distances = np.clip(np.einsum("ij,ij->i", differences, differences), 0, 4)
     return 100 * fold_accuracy(distances, pairs).mean
-
-
-def _embedded(context: Context, embedder: Embedder) -> Vectors:
-    photos, card = context.photos, embedder.card
-    parts = []
-    with context.progress(card.name) as advance:
-        total = len(photos.faces)
-        for start in range(0, total, CHUNK):
-            crops = []
-            for index in range(start, min(start + CHUNK, total)):
-                image, face = photos.load(index), photos.faces[index]
-                size = card.height, card.width
-                crops.append(center_crop(image, *size) if face is None else align(image, face, card.template, *size))
-            parts.append(embedder.embed(np.stack(crops)))
-            advance(min(start + CHUNK, total), total)
-    vectors = np.concatenate(parts)
-    pair_distances(vectors, photos.pairs)  # refuses what is not of unit length
-    return vectors
 
 
 def draw(rows: list[Row], figure: Figure) -> None:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from facelet.backends import network_input, run_graph
 from facelet.evaluate.verification import fold_accuracy, pair_distances, tar_at_far
-from facelet.faces.align import align, center_crop
 from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.graph.passes.prune import RULES, pruned_with_savings, saving
 from facelet.model_files import load_model
-from facelet.studies.study import Context, Row, Study
+from facelet.quantize.calibrate import unit
+from facelet.studies.study import Context, Row, Study, aligned_crops
 
 ARMS: dict[str, tuple[str, ...]] = {
     "as it is": (),
@@ -33,9 +33,7 @@ def run(context: Context) -> list[Row]:
     for name in context.models:
         model = load_model(name)
         original = read_graph(model.path)
-        size = model.card.height, model.card.width
-        planes = _planes(context, model.card.template, size)
-        inputs = network_input(planes, model.card)
+        inputs = network_input(aligned_crops(context, model.card), model.card)
         for arm, ops in ARMS.items():
             graph = pruned_with_savings(original, ops)[0] if ops else original
             vectors = _embedded(context, optimise(graph), inputs, f"{model.card.name}, {arm}")
@@ -56,26 +54,13 @@ def run(context: Context) -> list[Row]:
     return rows
 
 
-def _planes(context: Context, template: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The aligned crop of every photo."""
-    photos = context.photos
-    crops = np.empty((len(photos.faces), *size, 3), np.uint8)
-    with context.progress("crops") as advance:
-        for index, face in enumerate(photos.faces):
-            image = photos.load(index)
-            crops[index] = center_crop(image, *size) if face is None else align(image, face, template, *size)
-            advance(index + 1, len(crops))
-    return crops
-
-
 def _embedded(context: Context, graph: Graph, inputs: NDArray[np.float32], title: str) -> NDArray[np.float32]:
     parts = []
     with context.progress(title) as advance:
         for start in range(0, len(inputs), CHUNK):
             parts.append(run_graph(graph, inputs[start : start + CHUNK], context.threads))
             advance(min(start + CHUNK, len(inputs)), len(inputs))
-    vectors = np.concatenate(parts).reshape(len(inputs), -1)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return unit(np.concatenate(parts))
 
 
 def draw(rows: list[Row], figure: Figure) -> None:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from facelet.atomic import write_bytes_atomic
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
+from facelet.faces.align import align, center_crop
 from facelet.faces.crops import Advance
 from facelet.faces.detect import Face
+from facelet.model import Card
 
 Row = dict[str, Any]
 Progress = Callable[[str], AbstractContextManager[Advance]]
@@ -52,6 +54,7 @@ class Context:
         transfer: crops to train on.
         learn: some of them, that something may be fitted to, `(n, 128, 128, 3)` uint8.
         folder: for runs.
+        quick: whether this is only to try the study.
         seeds: of everything random.
         threads: of the networks.
         progress: opens a progress bar.
@@ -62,6 +65,7 @@ class Context:
     transfer: TransferSet
     learn: NDArray[np.uint8]
     folder: Path
+    quick: bool
     seeds: tuple[int, ...]
     threads: int
     progress: Progress
@@ -88,6 +92,18 @@ class Study:
     columns: tuple[tuple[str, str], ...]
     run: Callable[[Context], list[Row]]
     draw: Callable[[list[Row], Figure], None]
+
+
+def aligned_crops(context: Context, card: Card) -> NDArray[np.uint8]:
+    """The crop of every photo that a model of this card eats, `(n, h, w, 3)`; the centre where no face was found."""
+    photos, size = context.photos, (card.height, card.width)
+    crops = np.empty((len(photos.faces), *size, 3), np.uint8)
+    with context.progress("crops") as advance:
+        for index, face in enumerate(photos.faces):
+            image = photos.load(index)
+            crops[index] = center_crop(image, *size) if face is None else align(image, face, card.template, *size)
+            advance(index + 1, len(crops))
+    return crops
 
 
 def save_plot(study: Study, rows: list[Row], path: Path) -> None:

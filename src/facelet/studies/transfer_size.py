@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from facelet.data.synthetic_transfer import synthetic_transfer_set
+from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfer_set
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import MissingExtraError
+from facelet.errors import InputError, MissingExtraError
 from facelet.evaluate.verification import fold_accuracy, pair_distances
-from facelet.faces.align import align, center_crop
-from facelet.studies.study import Context, Row, Study
+from facelet.studies.study import Context, Row, Study, aligned_crops
 
 SIZES = (1_000, 4_000, 16_000)
 """Crops of the smaller arms; the last arm takes all."""
@@ -24,36 +24,42 @@ SYNTHETIC = ((400, 10), (1_600, 10))
 
 BATCH = 64
 STEPS, QUICK_STEPS = 400, 10
-QUICK_BELOW = 1_000
-"""Crops of a transfer set that is there only to try the study."""
 
 
 def run(context: Context) -> list[Row]:
     """A student from scratch on each transfer set, with the same number of steps; the last model is the teacher."""
     student, teacher = context.models[0], context.models[-1]
-    quick = context.transfer.n_images < QUICK_BELOW
-    rows = []
-    for source, transfer in _arms(context, quick):
-        steps = QUICK_STEPS if quick else STEPS
+    steps = QUICK_STEPS if context.quick else STEPS
+    rows: list[Row] = []
+    crops: NDArray[np.uint8] | None = None
+    for source, transfer in _arms(context):
         path = _distilled(context, student, teacher, transfer, steps, f"{source}-{transfer.n_images}")
-        mean, std = _accuracy(context, path)
+        embedder = Embedder.load(path, threads=context.threads)
+        crops = aligned_crops(context, embedder.card) if crops is None else crops  # one student, one card
+        folds = fold_accuracy(pair_distances(embedder.embed(crops), context.photos.pairs), context.photos.pairs)
         rows.append(
             {
                 "source": source,
                 "images": transfer.n_images,
                 "passes": steps * BATCH / transfer.n_images,
-                "accuracy": 100 * mean,
-                "std": 100 * std,
+                "accuracy": 100 * folds.mean,
+                "std": 100 * folds.std,
             }
         )
     return rows
 
 
-def _arms(context: Context, quick: bool) -> list[tuple[str, TransferSet]]:
-    """Sources and their transfer sets, smaller ones drawn from the larger at random."""
+def _arms(context: Context) -> list[tuple[str, TransferSet]]:
+    """Sources and their transfer sets, smaller ones drawn from the larger at random.
+
+    Raises:
+        InputError: there is no transfer set of real crops.
+    """
     whole, rng = context.transfer, np.random.default_rng(context.seeds[0])
-    if quick:
-        return [("real", whole), ("synthetic", synthetic_transfer_set(BATCH + 1, 2, context.seeds[0]))]
+    if context.quick:
+        return [("synthetic", whole), ("synthetic", synthetic_transfer_set(BATCH + 1, 2, context.seeds[0]))]
+    if whole.sources == SYNTHETIC_SOURCES:
+        raise InputError("--transfer: the study transfer-size needs shards of real crops, or --quick")
     order = rng.permutation(whole.n_images)
     arms = [("real", _subset(whole, np.sort(order[:size]))) for size in SIZES if size < whole.n_images]
     arms.append(("real", whole))
@@ -89,20 +95,6 @@ def _distilled(context: Context, student: str, teacher: str, transfer: TransferS
     )
     with context.progress(name) as advance:
         return distill(options, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
-
-
-def _accuracy(context: Context, path: Path) -> tuple[float, float]:
-    photos, embedder = context.photos, Embedder.load(path, threads=context.threads)
-    card = embedder.card
-    size = card.height, card.width
-    crops = np.empty((len(photos.faces), *size, 3), np.uint8)
-    with context.progress("crops") as advance:
-        for index, face in enumerate(photos.faces):
-            image = photos.load(index)
-            crops[index] = center_crop(image, *size) if face is None else align(image, face, card.template, *size)
-            advance(index + 1, len(crops))
-    folds = fold_accuracy(pair_distances(embedder.embed(crops), photos.pairs), photos.pairs)
-    return folds.mean, folds.std
 
 
 def draw(rows: list[Row], figure: Figure) -> None:

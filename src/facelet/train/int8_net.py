@@ -63,6 +63,7 @@ class Int8Net(nn.Module):
         self.calibration = calibration
         self.weights = nn.ParameterDict()
         self._keys: dict[str, str] = {}
+        self._made: dict[str, Node] = {}
         quantized = calibration.quantized
         for position, node in enumerate(calibration.prepared.nodes):
             if node.op != "FusedConv":
@@ -70,6 +71,7 @@ class Int8Net(nn.Module):
             made = quantized.producer(integer(node.output))
             assert made is not None  # every convolution was built
             key = self._keys[node.output] = f"n{position}"
+            self._made[node.output] = made
             weight = calibration.prepared.constants[node.inputs[1]]
             own = quantized.constants[made.inputs[3]]
             bias = np.ldexp(quantized.constants[made.inputs[2]], -own.astype(np.int64) - made["x_fraction"])
@@ -104,8 +106,7 @@ class Int8Net(nn.Module):
             out = out + inputs[1]
         if node["activation"] == "PRelu":
             out = torch.where(out < 0, out * getattr(self, f"{key}_slopes").reshape(1, -1, 1, 1), out)
-        made = self.calibration.quantized.producer(integer(node.output))
-        assert made is not None
+        made = self._made[node.output]
         return fake(out, torch.tensor(float(fractions[node.output])), made["low"], made["high"])
 
     def trained(self) -> Graph:
@@ -125,9 +126,7 @@ class Int8Net(nn.Module):
                 constants[node.inputs[place]] = self.weights[f"{key}_{part}"].detach().numpy().copy()
             if node["activation"] == "PRelu":
                 constants[node.inputs[3]] = getattr(self, f"{key}_slopes").numpy().copy()
-            made = quantized.producer(integer(node.output))
-            assert made is not None
-            own[node.output] = quantized.constants[made.inputs[3]]
+            own[node.output] = quantized.constants[self._made[node.output].inputs[3]]
         return build(prepared.with_nodes(prepared.nodes, constants=constants), self.calibration.fractions, own)
 
 
