@@ -15,6 +15,7 @@ from torch import nn
 from facelet.errors import MissingFileError, ModelError, UnknownNameError
 from facelet.model import Card
 from facelet.nets import NETS, build_net
+from facelet.nets.from_model import start_from_model
 from facelet.nets.layers import CrossChannelLRN, L2Normalize, L2Pool2d, ReLU6
 from facelet.nets.mobilenet_v2 import round_channels
 from facelet.nets.nn4_small2 import NN4Small2
@@ -180,3 +181,29 @@ def test_warm_start_refuses_a_tensor_of_the_wrong_size(tmp_path: Path) -> None:
         warm_start(NN4Small2(), tmp_path / "text.npz")
     with pytest.raises(MissingFileError):
         warm_start(NN4Small2(), tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_goes_on_from_an_exported_file(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learned = build_net(name)
+    size = int(learned.input_size)  # type: ignore[arg-type]
+    pixels = torch.rand(24, 3, size, size) * 2 - 1
+    with torch.no_grad():
+        for parameter in learned.parameters():
+            parameter.mul_(1 + 0.2 * torch.rand_like(parameter)).add_(0.01 * torch.rand_like(parameter))
+        learned.train()(pixels)  # batch norms learn statistics
+        expected = learned.eval()(pixels)
+    card = Card(name=name, height=size, width=size, template="arcface", embedding_size=128)
+    export_onnx(learned, card, tmp_path / "model.onnx")
+    net = build_net(name)
+    before = [m.weight.detach().flatten(1).norm(dim=1).mean() for m in net.modules() if isinstance(m, nn.Conv2d)]
+    start_from_model(net, tmp_path / "model.onnx", pixels)
+    with torch.no_grad():
+        np.testing.assert_allclose(net.eval()(pixels), expected, atol=1e-5)
+        assert torch.nn.functional.cosine_similarity(net.train()(pixels), expected).min() > 0.99  # as its norms fit
+    after = [m.weight.detach().flatten(1).norm(dim=1).mean() for m in net.modules() if isinstance(m, nn.Conv2d)]
+    np.testing.assert_allclose(after, before, rtol=1e-3)
+    other = build_net("facelet_xs" if name != "facelet_xs" else "facelet_s")
+    with pytest.raises(ModelError, match="is it the same net"):
+        start_from_model(other, tmp_path / "model.onnx", pixels)

@@ -37,7 +37,9 @@ EmaOption = Annotated[float, typer.Option("--ema", help="Decay per step of avera
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, or bf16 where the CPU is faster with it.")]
 WarmStartOption = Annotated[
     Path | None,
-    typer.Option("--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or the checkpoint.pt of another run."),
+    typer.Option(
+        "--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or checkpoint.pt or model.onnx of another run."
+    ),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads.")]
 CheckpointOption = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]

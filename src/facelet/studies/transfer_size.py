@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfer_set
 from facelet.data.transfer import TransferSet
-from facelet.embedder import Embedder
-from facelet.errors import InputError, MissingExtraError
-from facelet.evaluate.verification import fold_accuracy, pair_distances
-from facelet.studies.study import Context, Row, Study, aligned_crops
+from facelet.errors import InputError
+from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.study import Context, Row, Study
 
 SIZES = (1_000, 4_000, 16_000)
 """Crops of the smaller arms; the last arm takes all."""
@@ -22,7 +18,6 @@ SIZES = (1_000, 4_000, 16_000)
 SYNTHETIC = ((400, 10), (1_600, 10))
 """People and photos of each in the synthetic arms."""
 
-BATCH = 64
 STEPS, QUICK_STEPS = 400, 10
 
 
@@ -31,19 +26,16 @@ def run(context: Context) -> list[Row]:
     student, teacher = context.models[0], context.models[-1]
     steps = QUICK_STEPS if context.quick else STEPS
     rows: list[Row] = []
-    crops: NDArray[np.uint8] | None = None
+    accuracy = Accuracy(context)
     for source, transfer in _arms(context):
-        path = _distilled(context, student, teacher, transfer, steps, f"{source}-{transfer.n_images}")
-        embedder = Embedder.load(path, threads=context.threads)
-        crops = aligned_crops(context, embedder.card) if crops is None else crops  # one student, one card
-        folds = fold_accuracy(pair_distances(embedder.embed(crops), context.photos.pairs), context.photos.pairs)
+        name = f"{source}-{transfer.n_images}"
+        path = distilled(context, name, transfer, steps, student=student, teachers=(teacher,))
         rows.append(
             {
                 "source": source,
                 "images": transfer.n_images,
                 "passes": steps * BATCH / transfer.n_images,
-                "accuracy": 100 * folds.mean,
-                "std": 100 * folds.std,
+                **accuracy.of(path),
             }
         )
     return rows
@@ -74,27 +66,6 @@ def _subset(transfer: TransferSet, rows: np.ndarray[tuple[int], np.dtype[np.int6
         source=transfer.source[rows],
         key=f"{transfer.key}-{len(rows)}",
     )
-
-
-def _distilled(context: Context, student: str, teacher: str, transfer: TransferSet, steps: int, name: str) -> Path:
-    try:
-        from facelet.train.run import DistillOptions, distill
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
-
-    options = DistillOptions(
-        student=student,
-        out=context.folder / name,
-        epochs=steps / (transfer.n_images // BATCH),
-        batch_size=BATCH,
-        teachers=(teacher,),
-        holdout=0.0,
-        watch_every=0,
-        seed=context.seeds[0],
-        threads=context.threads,
-    )
-    with context.progress(name) as advance:
-        return distill(options, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
 
 
 def draw(rows: list[Row], figure: Figure) -> None:

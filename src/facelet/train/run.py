@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from facelet.assets import cache_dir
 from facelet.atomic import write_text_atomic
@@ -26,6 +26,7 @@ from facelet.errors import CheckpointError, InputError, TransferSetError, Unknow
 from facelet.faces.canvas import canvas_matrix
 from facelet.model import Card
 from facelet.nets import build_net
+from facelet.nets.from_model import start_from_model
 from facelet.nets.nn4_small2 import NN4Small2
 from facelet.nets.size import count_macs, count_parameters
 from facelet.nets.warm_start import warm_start
@@ -41,6 +42,8 @@ from facelet.train.triplet import TripletTask
 TEMPLATE = "arcface"
 MODEL_FILE = "model.onnx"
 OPTIONS_FILE = "options.json"
+STATISTICS_CROPS = 256
+"""Crops that the statistics of a net are measured on which starts from an exported file."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,7 +63,8 @@ class CommonOptions:
         weight_decay: decoupled, on kernels.
         ema: decay per step of averaged weights; 0 keeps none.
         precision: "fp32" or "bf16".
-        warm_start: OpenFace tensors (`.npz`) for `nn4_small2`, or the `checkpoint.pt` of a run of the same net.
+        warm_start: OpenFace tensors (`.npz`) for `nn4_small2`, or a run's `checkpoint.pt` or `model.onnx` of the same
+            net.
         seed: of everything drawn at random.
         threads: CPU threads.
         checkpoint_every: steps between checkpoints.
@@ -169,7 +173,7 @@ def distill(
         raise InputError("distill: no teacher; give at least one with --teacher NAME_OR_FILE")
     if options.join not in JOINS:
         raise UnknownNameError("join", options.join, JOINS)
-    net, fresh = _start_net(options)
+    net, fresh = _start_net(options, transfer)
     size, width = int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
     teachers = [
@@ -229,7 +233,7 @@ def train_triplet(
     for what in ("people", "photos"):
         if getattr(options, what) < 2:
             raise InputError(f"--{what}: a batch needs at least 2, found {getattr(options, what)}")
-    net, fresh = _start_net(options)
+    net, fresh = _start_net(options, transfer)
     size = int(net.input_size)  # type: ignore[arg-type]
     index = transfer.labelled(2)
     task = TripletTask(
@@ -304,7 +308,18 @@ def _steps(options: CommonOptions, n: int, batch_size: int) -> int:
     return max(1, round(options.epochs * max(1, n // batch_size)))
 
 
-def _start_net(options: CommonOptions) -> tuple[nn.Module, tuple[str, ...]]:
+def _some_pixels(net: nn.Module, transfer: TransferSet) -> Tensor:
+    """Evenly spread crops as a net eats them."""
+    size = int(net.input_size)  # type: ignore[arg-type]
+    index = np.linspace(0, transfer.n_images - 1, min(transfer.n_images, STATISTICS_CROPS)).astype(np.int64)
+    matrix = canvas_matrix(TEMPLATE, size, size)
+    clean = np.zeros_like(index)
+    return normalize_pixels(
+        torch.from_numpy(view_inputs(transfer.crops, index, clean, RECIPES["light"], 0, matrix, size, size))
+    )
+
+
+def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module, tuple[str, ...]]:
     """The student with its first weights, and the layers that a warm start left fresh."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -313,6 +328,9 @@ def _start_net(options: CommonOptions) -> tuple[nn.Module, tuple[str, ...]]:
         return net, ()
     if options.warm_start.suffix == ".pt":
         load_student(net, options.warm_start)
+        return net, ()
+    if options.warm_start.suffix == ".onnx":
+        start_from_model(net, options.warm_start, _some_pixels(net, transfer))
         return net, ()
     if not isinstance(net, NN4Small2):
         raise InputError(f"--warm-start: OpenFace's tensors fit nn4_small2 alone, not {options.student}")
@@ -393,7 +411,7 @@ def _run(
     """Trains the task and exports the student with its card."""
     identity = run_identity(options, [transfer.key, *depends_on])
     seen = list(transfer.sources)
-    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix != ".pt"):
+    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix == ".npz"):
         seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
     options.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(options.out / OPTIONS_FILE, json.dumps(_plain(options), indent=1, sort_keys=True))
