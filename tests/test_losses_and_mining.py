@@ -9,7 +9,8 @@ from torch import nn
 
 from facelet.errors import InputError
 from facelet.train.average import Average
-from facelet.train.distill import EMBEDDING_LOSSES, epoch_rows
+from facelet.train.distill import epoch_rows
+from facelet.train.losses import EMBEDDING_LOSSES
 from facelet.train.mining import semi_hard, squared_distances, triplet_loss
 from facelet.train.optimizers import make_optimizer, orthogonalize
 from facelet.train.targets import fit_target_map, join

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
-from facelet.data.views import RECIPES
+from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
@@ -26,9 +27,18 @@ from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
 RECIPE = RECIPES["standard"]
 
 
-def distill_task(folder: Path, *, hints: bool = False, views: int = 1, net: TinyNet | None = None) -> DistillTask:
+def distill_task(
+    folder: Path,
+    *,
+    hints: bool = False,
+    views: int = 1,
+    net: TinyNet | None = None,
+    recipe: ViewRecipe = RECIPE,
+    seed: int = 0,
+    **loss: Any,
+) -> DistillTask:
     transfer, teacher = tiny_set(), TinyTeacher()
-    cache = fill_cache(teacher, transfer, RECIPE, 0, views, folder / "cache")
+    cache = fill_cache(teacher, transfer, recipe, 0, views, folder / "cache")
     return DistillTask(
         net or tiny_net(),
         transfer,
@@ -36,13 +46,15 @@ def distill_task(folder: Path, *, hints: bool = False, views: int = 1, net: Tiny
         index=np.arange(transfer.n_images),
         target_map=fit_target_map(join([np.asarray(cache.embeddings[0])], "concatenate"), 8),
         how="concatenate",
-        recipe=RECIPE,
-        seed=0,
+        recipe=recipe,
+        seed=seed,
+        view_seed=0,
         batch_size=16,
         matrix=teacher.matrix,
         size=SIZE,
         consistent=views > 0,
         hints=(Hint("second", 0),) if hints else (),
+        **loss,
     )
 
 
@@ -79,6 +91,18 @@ def test_a_batch_depends_on_its_step_alone(tmp_path: Path) -> None:
     again = distill_task(tmp_path).batch(11)
     assert torch.equal(late.pixels, again.pixels)
     assert torch.equal(late.target, again.target)
+
+
+def test_another_seed_takes_other_crops_of_the_same_views(tmp_path: Path) -> None:
+    batches = [distill_task(tmp_path, seed=seed).batch(0) for seed in (0, 1)]
+    assert not torch.equal(batches[0].crop, batches[1].crop)
+    rows = [{int(c): row for row, c in enumerate(batch.crop)} for batch in batches]
+    both = sorted(set(rows[0]) & set(rows[1]))
+    assert both
+    for crop in both:
+        mine, theirs = rows[0][crop], rows[1][crop]
+        assert torch.equal(batches[0].pixels[mine], batches[1].pixels[theirs])
+        assert torch.equal(batches[0].target[mine], batches[1].target[theirs])
 
 
 def test_triplet_training_separates_people(tmp_path: Path) -> None:

@@ -74,7 +74,13 @@ def distill(
         int, typer.Option("--views", min=0, help="Cached augmented views per crop; 0 draws fresh ones each epoch.")
     ] = 0,
     join: Annotated[str, typer.Option("--join", help="Several teachers: concatenate or average.")] = "concatenate",
-    loss: Annotated[str, typer.Option("--loss", help="mse or cosine.")] = "mse",
+    loss: Annotated[
+        str,
+        typer.Option("--loss", help="mse, cosine, huber, mse+relational, mse+contrastive, mse+margin (needs labels)."),
+    ] = "mse",
+    loss_weight: Annotated[
+        float | None, typer.Option("--loss-weight", help="Of what follows the plus.  [default: each has its own]")
+    ] = None,
     tap: Annotated[
         list[str] | None,
         typer.Option("--tap", help="Tensor of the first teacher that guides an inner layer; shallow to deep."),
@@ -82,6 +88,12 @@ def distill(
     hint_weight: Annotated[float, typer.Option("--hint-weight", min=0, help="Of each guided layer.")] = 1.0,
     teacher_precision: Annotated[str, typer.Option("--teacher-precision", help="f32 or bf16 (OpenVINO).")] = "f32",
     holdout: Annotated[float, typer.Option("--holdout", min=0, max=0.5, help="Fraction that measures only.")] = 0.02,
+    view_seed: Annotated[
+        int | None,
+        typer.Option(
+            "--view-seed", min=0, help="Of views alone: runs of several seeds share their cache.  [default: --seed]"
+        ),
+    ] = None,
     optimizer: OptimizerOption = "muon",
     weight_decay: WeightDecayOption = 0.05,
     ema: EmaOption = 0.0,
@@ -128,10 +140,12 @@ def distill(
         join=join,
         views=views,
         loss=loss,
+        loss_weight=loss_weight,
         taps=tuple(tap or ()),
         hint_weight=hint_weight,
         teacher_precision=teacher_precision,
         holdout=holdout,
+        view_seed=view_seed,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, detector, detector_model, show)

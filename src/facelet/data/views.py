@@ -102,6 +102,11 @@ def _normal(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float6
     return np.sqrt(-2.0 * np.log(1.0 - u)) * np.cos(2.0 * np.pi * v)
 
 
+def blended(index: NDArray[np.int64], view: NDArray[np.int64], recipe: ViewRecipe, seed: int) -> NDArray[np.bool_]:
+    """Whether each view shows a blend of its image with another, `(n,)`; arguments as of `view_inputs`."""
+    return (view > 0) & (uniforms(seed, index, view)[:, 14] < recipe.mix)
+
+
 def view_inputs(
     crops: NDArray[np.uint8],
     index: NDArray[np.int64],
@@ -133,7 +138,7 @@ def view_inputs(
     gain = 1.0 + recipe.gain * (2 * u[:, 7] - 1)
     bias = recipe.bias * (2 * u[:, 8] - 1)
     channel_gain = 1.0 + recipe.channel_gain * (2 * u[:, 9:12] - 1)
-    mixed = u[:, 14] < recipe.mix
+    mixed = blended(index, view, recipe, seed)
     partner = (u[:, 15] * len(crops)).astype(np.int64)
     weight = recipe.mix_low + (1 - 2 * recipe.mix_low) * (u[:, 14] / max(recipe.mix, 1e-9))
     centre = (CANVAS - 1) / 2

@@ -1,8 +1,8 @@
 """Distillation: a student regresses its teachers' embeddings of the same views; no labels.
 
 The loss is the squared Euclidean distance of unit embeddings (the mean squared error of the original work, times
-the size). Optional hints add, for a few inner layers of the student, the distance of a linear map of that layer
-to the teacher's inner feature map, in units of the teacher's variance, faded out towards the end.
+the size), or another of `losses`. Optional hints add, for a few inner layers of the student, the distance of a linear
+map of that layer to the teacher's inner feature map, in units of the teacher's variance, faded out towards the end.
 
 Source: Hinton et al., 2015; Romero et al., "FitNets", ICLR 2015; Beyer et al., CVPR 2022.
 """
@@ -21,8 +21,9 @@ from torch.nn import functional
 
 from facelet.data.embedding_cache import EmbeddingCache, Tap
 from facelet.data.transfer import TransferSet
-from facelet.data.views import Matrix, ViewRecipe, view_inputs
+from facelet.data.views import Matrix, ViewRecipe, blended, view_inputs
 from facelet.errors import InputError
+from facelet.train.losses import EMBEDDING_LOSSES, make_terms
 from facelet.train.targets import TargetMap, join
 
 
@@ -34,11 +35,15 @@ class Batch:
         pixels: `(n, height, width, 3)` uint8 RGB.
         target: `(n, size)` float32 unit vectors.
         hints: per hint `(n, h, w, c)` float32.
+        crop: number of the crop in each row, `(n,)` int64.
+        person: in each row, `(n,)` int64; -1 where not labelled, or where the view blends two.
     """
 
     pixels: Tensor
     target: Tensor
     hints: tuple[Tensor, ...]
+    crop: Tensor
+    person: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,9 @@ class DistillTask:
         matrix: from the crop canvas to the student's input.
         consistent: train on the cached views, against the teacher's answer for that very view; otherwise on
             fresh views every epoch, against the answer for the clean crop.
+        loss: of `LOSSES`.
+        loss_weight: of the loss's second term; None takes the term's own.
+        view_seed: of the views; None takes `seed`, which draws the order of the crops.
     """
 
     def __init__(
@@ -96,18 +104,25 @@ class DistillTask:
         hints: tuple[Hint, ...] = (),
         hint_weight: float = 1.0,
         loss: str = "mse",
+        loss_weight: float | None = None,
+        view_seed: int | None = None,
     ) -> None:
         self.student, self.transfer, self.caches = student, transfer, caches
         self.index, self.target_map, self.how = index, target_map, how
         self.recipe, self.seed, self.batch_size = recipe, seed, batch_size
+        self.view_seed = seed if view_seed is None else view_seed
         self.matrix, self.size, self.consistent = matrix, size, consistent
         self.hint_weight = hint_weight
-        if loss not in EMBEDDING_LOSSES:
-            raise InputError(f"loss '{loss}': not known; one of {', '.join(EMBEDDING_LOSSES)}")
-        self.embedding_loss = EMBEDDING_LOSSES[loss]
+        self.terms = make_terms(loss, self._clean_targets, transfer.identity[index])
+        self.embedding_loss, self.loss_weight = EMBEDDING_LOSSES[loss.partition("+")[0]], loss_weight
         taps = [tap for cache in caches for tap in cache.taps]
         self.hints = _Hints(student, hints, taps, size)
-        self.modules = nn.ModuleDict({"student": student, "hints": self.hints.adapters})
+        self.modules = nn.ModuleDict({"student": student, "hints": self.hints.adapters, **self.terms})
+
+    def _clean_targets(self) -> NDArray[np.float32]:
+        """What the student shall say of every clean training crop, `(m, size)`."""
+        parts = [np.asarray(cache.embeddings[0][self.index]) for cache in self.caches]
+        return self.target_map(join(parts, self.how))
 
     def batch(self, step: int) -> Batch:
         """Pixels, targets and hints of a step."""
@@ -120,19 +135,31 @@ class DistillTask:
             view = np.full(len(index), epoch + 1)
             cached = np.zeros_like(view)
         pixels = view_inputs(
-            self.transfer.crops, index, view, self.recipe, self.seed, self.matrix, self.size, self.size
+            self.transfer.crops, index, view, self.recipe, self.view_seed, self.matrix, self.size, self.size
         )
         parts = [_gather(cache.embeddings, index, cached) for cache in self.caches]
         target = self.target_map(join(parts, self.how))
         hints = self.hints.targets(index, cached)
-        return Batch(torch.from_numpy(pixels), torch.from_numpy(target), hints)
+        person = np.where(blended(index, view, self.recipe, self.view_seed), -1, self.transfer.identity[index])
+        return Batch(
+            torch.from_numpy(pixels),
+            torch.from_numpy(target),
+            hints,
+            torch.from_numpy(index),
+            torch.from_numpy(person),
+        )
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Embedding loss plus the faded hint losses."""
+        """Embedding loss plus its second term and the faded hint losses."""
         embedding = self.student(normalize_pixels(batch.pixels)).float()
         loss = self.embedding_loss(embedding, batch.target)
         cosine = (embedding.detach() * batch.target).sum(1).mean()
         figures = {"loss": loss.item(), "cosine": cosine.item()}
+        with torch.autocast("cpu", enabled=False):
+            for name, term in self.terms.items():
+                value = term(embedding, batch.target, batch.crop, batch.person)
+                figures[name] = value.item()
+                loss = loss + (term.WEIGHT if self.loss_weight is None else self.loss_weight) * value
         weight = self.hint_weight * min(1.0, max(0.0, (HINTS_END - progress) / HINTS_FADE))
         if self.hints.hints and weight > 0:
             hint_losses = self.hints.losses(batch.hints)
@@ -143,17 +170,6 @@ class DistillTask:
 
 
 HINTS_END, HINTS_FADE = 0.8, 0.3  # hints fade out over 0.5 .. 0.8 of the run
-
-
-def _squared_error(embedding: Tensor, target: Tensor) -> Tensor:
-    return (embedding - target).square().sum(1).mean()
-
-
-def _cosine_distance(embedding: Tensor, target: Tensor) -> Tensor:
-    return 1 - functional.cosine_similarity(embedding, target).mean()
-
-
-EMBEDDING_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _squared_error, "cosine": _cosine_distance}
 
 
 class _Hints:

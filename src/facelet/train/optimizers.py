@@ -31,8 +31,8 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
 class MuonAdamW(torch.optim.Optimizer):
     """Muon on dense convolution and linear kernels, AdamW on everything else.
 
-    Depthwise kernels, biases, batch-norm and PReLU parameters have no matrix structure; they take AdamW at
-    `adam_ratio` of the learning rate.
+    Depthwise kernels, biases, batch-norm and PReLU parameters have no matrix structure; they take AdamW at the same
+    learning rate.
 
     Args:
         lr: Muon's step: the root-mean-square change of each matrix entry is `0.2 * lr` per step.
@@ -111,10 +111,12 @@ def _adamw(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Opt
 
 
 def _muon(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Muon for kernels; tables (`nn.Embedding`), whose rows stand each for itself, take AdamW, as Jordan et al. say."""
     parameters = list(module.parameters())
-    return MuonAdamW(
-        [p for p in parameters if is_matrix(p)], [p for p in parameters if not is_matrix(p)], lr, weight_decay
-    )
+    tables = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    kernels = [p for p in parameters if is_matrix(p) and id(p) not in tables]
+    chosen = {id(p) for p in kernels}
+    return MuonAdamW(kernels, [p for p in parameters if id(p) not in chosen], lr, weight_decay)
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, float, float], torch.optim.Optimizer]] = {"adamw": _adamw, "muon": _muon}

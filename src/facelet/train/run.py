@@ -34,6 +34,7 @@ from facelet.train.checkpoint import CHECKPOINT, load_student
 from facelet.train.distill import HINTS, DistillTask, Hint, normalize_pixels
 from facelet.train.export import export_onnx
 from facelet.train.loop import LoopConfig, Tick, Watcher, train
+from facelet.train.losses import check_loss
 from facelet.train.optimizers import OPTIMIZERS
 from facelet.train.targets import JOINS, fit_target_map, join
 from facelet.train.teachers import EmbedderTeacher, OpenVinoTeacher, open_teacher
@@ -101,21 +102,26 @@ class DistillOptions(CommonOptions):
         join: how several teachers become one target, of `JOINS`.
         views: cached augmented views per crop besides the clean one; 0 draws fresh views every epoch and
             compares them with the teacher's answer for the clean crop.
-        loss: key of `EMBEDDING_LOSSES`.
+        loss: of `LOSSES`.
+        loss_weight: of the loss's second term; None takes the term's own.
         taps: tensor names of the first teacher whose maps guide the student's `HINTS` layers, shallow to deep.
         hint_weight: of each hint next to the embedding loss.
         teacher_precision: "f32", or "bf16" through OpenVINO.
         holdout: fraction of the crops that is never trained on and measures the student.
+        view_seed: of the views, and so of what the teachers are asked; None takes `seed`. Runs that differ in `seed`
+            alone then share their cache.
     """
 
     teachers: tuple[str, ...] = ()
     join: str = "concatenate"
     views: int = 0
     loss: str = "mse"
+    loss_weight: float | None = None
     taps: tuple[str, ...] = ()
     hint_weight: float = 1.0
     teacher_precision: str = "f32"
     holdout: float = 0.02
+    view_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ def distill(
         raise InputError("distill: no teacher; give at least one with --teacher NAME_OR_FILE")
     if options.join not in JOINS:
         raise UnknownNameError("join", options.join, JOINS)
+    check_loss(options.loss, options.loss_weight, transfer.identity)
     net, fresh = _start_net(options, transfer)
     size, width = int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
@@ -207,6 +214,8 @@ def distill(
         hints=hints,
         hint_weight=options.hint_weight,
         loss=options.loss,
+        loss_weight=options.loss_weight,
+        view_seed=options.view_seed,
     )
     steps = _steps(options, len(train_index), options.batch_size)
     held_target = target_map(join([np.asarray(cache.embeddings[0][held]) for cache in caches], options.join))
@@ -359,7 +368,8 @@ def _cached(
         if progress is not None:
             progress(f"{teacher.name} embeds", done, total)
 
-    return fill_cache(teacher, transfer, recipe, options.seed, options.views, cache_dir(), tell)
+    seed = options.seed if options.view_seed is None else options.view_seed
+    return fill_cache(teacher, transfer, recipe, seed, options.views, cache_dir(), tell)
 
 
 def _held_cosine(transfer: TransferSet, held: NDArray[np.int64], target: NDArray[np.float32], size: int) -> Watcher:

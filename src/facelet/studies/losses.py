@@ -1,0 +1,92 @@
+"""Which loss a distillation should minimise: the squared error, its relatives, and terms beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from facelet.data.synthetic_transfer import synthetic_transfer_set
+from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.study import Context, Row, Study
+
+ARMS = ("mse", "cosine", "huber", "mse+relational", "mse+contrastive", "mse+margin")
+"""Of `facelet distill --loss`."""
+
+STEPS, QUICK_STEPS = 600, 2
+QUICK_FACES = (33, 2)
+"""People and photos of each: what the margin needs are people with two photos."""
+
+REAL = {"recipe": "mixing", "views": 3, "teacher_precision": "bf16"}
+"""Options of the real arms."""
+
+FIGURES = ("accuracy", "std", "tar", "auc")
+
+
+def run(context: Context) -> list[Row]:
+    """A student from scratch by each loss and seed; the last model is the teacher, the first seed that of all views."""
+    student, teacher = context.models[0], context.models[-1]
+    transfer = synthetic_transfer_set(*QUICK_FACES, context.seeds[0]) if context.quick else context.transfer
+    steps = QUICK_STEPS if context.quick else STEPS
+    options = {"student": student, "teachers": (teacher,), "view_seed": context.seeds[0]}
+    accuracy = Accuracy(context)
+    found: dict[str, list[Row]] = {loss: [] for loss in ARMS}
+    for seed in context.seeds:
+        for loss in ARMS:
+            chosen = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
+            found[loss].append(accuracy.of(distilled(context, f"{loss}-{seed}", transfer, steps, **chosen)))
+    return [summary(loss, rows) for loss, rows in found.items()]
+
+
+def summary(loss: str, rows: list[Row]) -> Row:
+    """Means over seeds, how far the seeds lie apart (largest less smallest), and each seed's own figures."""
+    each = {key: [row[key] for row in rows] for key in FIGURES}
+    means = {key: float(np.mean(values)) for key, values in each.items()}
+    apart = {f"{key}_apart": max(each[key]) - min(each[key]) if len(rows) > 1 else None for key in ("accuracy", "tar")}
+    return {"loss": loss, **means, **apart, "each": each}
+
+
+def draw(rows: list[Row], figure: Figure) -> None:
+    """Accuracy with its spread over folds, and TAR: every seed a dot, their mean a bar."""
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(rows))[::-1]
+    _points(left, rows, places, "accuracy", "accuracy, %, and its spread over folds")
+    left.errorbar(
+        [row["accuracy"] for row in rows], places, xerr=[row["std"] for row in rows], fmt="none", capsize=4, color="C0"
+    )
+    left.set_yticks(places, labels=[row["loss"] for row in rows])
+    _points(right, rows, places, "tar", "TAR at FAR 1e-2, %")
+
+
+def _points(
+    axes: Axes, rows: list[Row], places: np.ndarray[tuple[int], np.dtype[np.int64]], key: str, name: str
+) -> None:
+    axes.plot([row[key] for row in rows], places, "|", markersize=16, markeredgewidth=2, color="C0", label="mean")
+    for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+        values = row["each"][key]
+        axes.plot(values, [place] * len(values), "o", markersize=5, color="C1", label=None if number else "each seed")
+    axes.set_xlabel(name)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+LOSSES = Study(
+    name="losses",
+    title="Which loss distillation should minimise",
+    question="The same student, from scratch, taught by the same teacher on the same crops and views for the same "
+    f"{STEPS} steps of {BATCH} crops (a short schedule, the same for every arm): only the loss differs. What each is "
+    "made of stands in [distillation](../distillation.md#losses). Weights of the terms were set beforehand and not "
+    "tuned. Seeds differ in the student's first weights and the order of the crops.",
+    models=("mobilenet_v2_035", "facelet_s"),
+    columns=(
+        ("loss", "`--loss`"),
+        ("accuracy", "accuracy %"),
+        ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
+        ("tar", "TAR % at FAR 1e-2"),
+        ("tar_apart", "seeds apart by"),
+        ("auc", "AUC %"),
+    ),
+    run=run,
+    draw=draw,
+)
