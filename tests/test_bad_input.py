@@ -201,7 +201,17 @@ CASES = [
     Case("unknown recipe", f"{DISTILL} --data {{shards}} --recipe heavy", "recipe 'heavy': not known"),
     Case("unknown optimizer", f"{DISTILL} --data {{shards}} --optimizer adam", "did you mean 'adamw'"),
     Case("unknown precision", f"{DISTILL} --data {{shards}} --precision fp16", "precision 'fp16': not known"),
-    Case("unknown loss", f"{DISTILL} --data {{shards}} --loss msee", "msee"),
+    Case("unknown loss", f"{DISTILL} --data {{shards}} --loss msee", "loss 'msee': not known; did you mean 'mse'?"),
+    Case("margin without labels", f"{DISTILL} --data {{shards}} --loss mse+margin", "needs two labelled people"),
+    Case("margin of one person", f"{DISTILL} --data {{lonely}} --loss mse+margin", "with 2 crops or more, found 1"),
+    Case(
+        "weight of no term", f"{DISTILL} --data {{shards}} --loss-weight 1", "--loss-weight: 'mse' has no second term"
+    ),
+    Case(
+        "weight below zero",
+        f"{DISTILL} --data {{shards}} --loss mse+relational --loss-weight -1",
+        "--loss-weight: must be 0 or more, found -1",
+    ),
     Case("resume from nothing", f"{DISTILL} --data {{shards}} --out {{nothing}} --resume", "no checkpoint"),
     Case(
         "resume from garbage",

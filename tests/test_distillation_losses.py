@@ -175,6 +175,7 @@ def test_every_loss_learns(tmp_path: Path, loss: str) -> None:
     train(distill_task(tmp_path, loss=loss), config(60), tmp_path / "run", identity="a")
     rows = figures(tmp_path / "run")
     assert rows[-1]["cosine"] > 0.8 > 0.6 > rows[0]["cosine"]
+    assert [name in rows[0] for name in TERMS] == [loss == f"mse+{name}" for name in TERMS]
     term = loss.partition("+")[2]
     assert not term or rows[-1][term] < rows[1][term]
 

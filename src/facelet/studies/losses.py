@@ -13,7 +13,9 @@ from facelet.studies.study import Context, Row, Study
 ARMS = ("mse", "cosine", "huber", "mse+relational", "mse+contrastive", "mse+margin")
 """Of `facelet distill --loss`."""
 
-STEPS, QUICK_STEPS = 600, 2
+QUICK_ARMS = ("mse", "mse+margin")
+
+STEPS, QUICK_STEPS = 600, 8
 QUICK_FACES = (33, 2)
 """People and photos of each: what the margin needs are people with two photos."""
 
@@ -27,12 +29,12 @@ def run(context: Context) -> list[Row]:
     """A student from scratch by each loss and seed; the last model is the teacher, the first seed that of all views."""
     student, teacher = context.models[0], context.models[-1]
     transfer = synthetic_transfer_set(*QUICK_FACES, context.seeds[0]) if context.quick else context.transfer
-    steps = QUICK_STEPS if context.quick else STEPS
+    steps, arms = (QUICK_STEPS, QUICK_ARMS) if context.quick else (STEPS, ARMS)
     options = {"student": student, "teachers": (teacher,), "view_seed": context.seeds[0]}
     accuracy = Accuracy(context)
-    found: dict[str, list[Row]] = {loss: [] for loss in ARMS}
+    found: dict[str, list[Row]] = {loss: [] for loss in arms}
     for seed in context.seeds:
-        for loss in ARMS:
+        for loss in arms:
             chosen = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
             found[loss].append(accuracy.of(distilled(context, f"{loss}-{seed}", transfer, steps, **chosen)))
     return [summary(loss, rows) for loss, rows in found.items()]
