@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from facelet.train.losses import EMBEDDING_LOSSES, HUBER_KNEE, LOSSES, TERMS, ch
 from facelet.train.margin import MARGIN, SCALE, MarginSoftmax
 from facelet.train.optimizers import make_optimizer
 from facelet.train.relational import angle_loss, distance_loss
+from facelet.train.run import DistillOptions, run_identity
 from test_training_loop import config, distill_task, figures
 from tiny_training import SIZE, TinyTeacher, tiny_net, tiny_set
 
@@ -233,6 +235,13 @@ def test_views_that_blend_two_faces_show_nobody(tmp_path: Path) -> None:
     expected = np.where(blended(crop, crop % 2, recipe, 0), -1, task.transfer.identity[crop])
     assert (expected < 0).any()
     np.testing.assert_array_equal(batch.person.numpy(), expected)
+
+
+def test_runs_begun_before_there_were_terms_can_go_on() -> None:
+    options = DistillOptions(student="facelet_s", out=Path("x"), teachers=("a", "b"), views=2)
+    assert run_identity(options, ["k"]) == "863d1495455d1bdc627cbcac"  # golden: as it was then
+    for changed in ({"loss_weight": 1.0}, {"view_seed": 0}, {"loss": "huber"}):
+        assert run_identity(replace(options, **changed), ["k"]) != run_identity(options, ["k"])
 
 
 def test_what_does_not_fit_is_refused() -> None:

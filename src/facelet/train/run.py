@@ -43,6 +43,8 @@ from facelet.train.triplet import TripletTask
 TEMPLATE = "arcface"
 MODEL_FILE = "model.onnx"
 OPTIONS_FILE = "options.json"
+LATER_OPTIONS = ("loss_weight", "view_seed")
+"""Options younger than the first runs: they name a run only where they are given, so that older ones can go on."""
 STATISTICS_CROPS = 256
 """Crops that the statistics of a net are measured on which starts from an exported file."""
 
@@ -465,7 +467,8 @@ def _run(
 
 def run_identity(options: CommonOptions, depends_on: list[str]) -> str:
     """Names all that the weights of a run depend on; equal for a run and its resumption."""
-    values = {k: v for k, v in _plain(options).items() if k not in ("out", "resume", "name", "threads", "watch_every")}
+    plain = {k: v for k, v in _plain(options).items() if v is not None or k not in LATER_OPTIONS}
+    values = {k: v for k, v in plain.items() if k not in ("out", "resume", "name", "threads", "watch_every")}
     text = json.dumps([values, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
