@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from facelet.model_files import SHIPPED_MODELS, load_model
 from facelet.studies.arms import BATCH, Accuracy, distilled
@@ -32,11 +34,11 @@ ARM, SHIPPED, PUBLISHED = "short schedule", "shipped", "published"
 VIEW_2 = "lfw_view2_yunet"
 
 PAPERS: tuple[tuple[str, float, float], ...] = (
-    ("ShuffleFaceNet 0.5x", 0.50, 99.23),
-    ("PocketNetS-128", 0.92, 99.58),
     ("PocketNetS-256", 0.99, 99.66),
-    ("MobileFaceNet", 0.99, 99.55),
+    ("PocketNetS-128", 0.92, 99.58),
     ("EdgeFace-xxs", 1.24, 99.57),
+    ("MobileFaceNet", 0.99, 99.55),
+    ("ShuffleFaceNet 0.5x", 0.50, 99.23),
     ("OpenFace nn4.small2.v1", 3.73, 92.92),
     ("original work, student", 0.87, 83.28),
     ("original work, teacher", 3.74, 81.07),
@@ -125,32 +127,43 @@ def draw(rows: list[Row], figure: Figure) -> None:
         _draw_arms([row for row in arms if row[key] is not None], key, axes)
         axes.set_xlabel(title)
         axes.set_ylabel("accuracy after the short schedule, %")
-    _draw_view_2(rows, panels.flat[3])
+    _draw_view_2([row for row in rows if row["view2"] is not None], panels.flat[3])
     for axes in panels.flat:
-        axes.grid(alpha=0.3, which="both")
+        _scale_by_logarithm(axes, axes.xaxis)
+        axes.grid(alpha=0.3)
+        axes.margins(x=0.18)
     panels.flat[0].legend(fontsize=8)
+
+
+def _scale_by_logarithm(axes: Axes, axis: Axis) -> None:
+    """With plain numbers as ticks."""
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_front(best: list[tuple[float, float]], axes: Axes) -> None:
+    axes.step([x for x, _ in best], [y for _, y in best], where="post", color="0.85", linewidth=6, label="Pareto front")
 
 
 def _draw_arms(rows: list[Row], key: str, axes: Axes) -> None:
     """One line a factor through the base, the other nets as crosses, and the front."""
-    axes.set_xscale("log")
     if not rows:
         axes.text(0.5, 0.5, "no OpenCL device", transform=axes.transAxes, ha="center")
         return
-    best = front([(row[key], row["accuracy"]) for row in rows])
-    axes.step([x for x, _ in best], [y for _, y in best], where="post", color="0.8", linewidth=6, label="Pareto front")
+    _draw_front(front([(row[key], row["accuracy"]) for row in rows]), axes)
     scaled = [row for row in rows if "@" in row["name"]]
     bases = [row for row in rows if any(other["name"].startswith(f"{row['name']}@") for other in scaled)]
     for factor in dict.fromkeys(_factor(row)[0] for row in scaled):
         mine = [row for row in scaled if _factor(row)[0] == factor]
         line = sorted([*mine, *bases], key=lambda row: float(row[key]))
         axes.plot([row[key] for row in line], [row["accuracy"] for row in line], marker="o", label=factor)
-        for row in mine:
-            _label(axes, _factor(row)[1], row[key], row["accuracy"])
-    for row in rows:
-        if row not in scaled:
-            axes.plot(row[key], row["accuracy"], "ks" if row in bases else "kx")
-            _label(axes, row["name"], row[key], row["accuracy"])
+        for place, row in enumerate(mine):
+            _label(axes, _factor(row)[1], row[key], row["accuracy"], place)
+    for place, row in enumerate(row for row in rows if row not in scaled):
+        axes.plot(row[key], row["accuracy"], "ks" if row in bases else "kx")
+        _label(axes, row["name"], row[key], row["accuracy"], 2 * place + 2)
 
 
 def _factor(row: Row) -> tuple[str, str]:
@@ -160,24 +173,34 @@ def _factor(row: Row) -> tuple[str, str]:
 
 
 def _draw_view_2(rows: list[Row], axes: Axes) -> None:
-    """Errors, as nearly all of these nets make few."""
-    for kind, color in ((SHIPPED, "tab:blue"), (PUBLISHED, "0.4")):
-        mine = [row for row in rows if row["kind"] == kind and row["view2"] is not None]
-        axes.plot(
-            [row["parameters"] for row in mine], [100 - row["view2"] for row in mine], "o", color=color, label=kind
-        )
-        for row in mine:
-            _label(axes, row["name"], row["parameters"], 100 - row["view2"])
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    """Errors by the logarithm, as most of these nets make few."""
+    _scale_by_logarithm(axes, axes.yaxis)
     axes.invert_yaxis()
+    errors = {row["name"]: 100 - row["view2"] for row in rows}
+    _draw_front([(x, 100 - y) for x, y in front([(row["parameters"], row["view2"]) for row in rows])], axes)
+    for kind, color in ((SHIPPED, "tab:blue"), (PUBLISHED, "0.4")):
+        mine = [row for row in rows if row["kind"] == kind]
+        axes.plot(
+            [row["parameters"] for row in mine], [errors[row["name"]] for row in mine], "o", color=color, label=kind
+        )
+        for place, row in enumerate(mine):
+            _label(axes, row["name"], row["parameters"], errors[row["name"]], place)
     axes.set_xlabel("thousand parameters")
     axes.set_ylabel("errors on LFW View 2, %")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left")
 
 
-def _label(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+def _label(axes: Axes, text: str, x: float, y: float, place: int) -> None:
+    """Beside a point: above right, above left, below right, below left in turns, so that neighbours stay legible."""
+    right, above = place % 2 == 0, place % 4 < 2
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(4 if right else -4, 4 if above else -9),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        fontsize=7,
+    )
 
 
 SIZE = Study(
