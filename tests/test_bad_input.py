@@ -167,6 +167,11 @@ CASES = [
         "unknown student", "distill facelet_m --teacher {m.onnx} --data {shards} --aligned --batch 2", "net 'facelet_m'"
     ),
     Case(
+        "student scaled wrongly",
+        "distill facelet_xs@resolution=100 --teacher {m.onnx} --data {shards} --aligned --batch 2",
+        "net 'facelet_xs@resolution=100': resolution is '100'",
+    ),
+    Case(
         "unknown teacher", "distill facelet_xs --teacher nobody --data {shards} --aligned --batch 2", "model 'nobody'"
     ),
     Case("teacher left out", "distill facelet_xs --data {shards}", "Missing option '--teacher'"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import Ended
+from facelet.errors import DeviceError
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
@@ -17,7 +18,9 @@ from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES
 from facelet.studies.alignment import ARMS
 from facelet.studies.compatibility import fitted_map
-from facelet.studies.study import cell, page
+from facelet.studies.opencl_ms import opencl_ms
+from facelet.studies.size import front
+from facelet.studies.study import cell, page, save_plot
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -59,6 +62,26 @@ def test_ways_to_crop_by_hand() -> None:
     np.testing.assert_array_equal(laid["box, margin 40 %"], wide)
     assert scale < 0.5
     assert similarity(points, points)[0, 0] == pytest.approx(1.0)
+
+
+def test_the_front_holds_what_nothing_cheaper_reaches() -> None:
+    points = [(3.0, 80.0), (1.0, 70.0), (2.0, 69.0), (2.0, 75.0), (4.0, 80.0), (5.0, 81.0)]
+    # (2, 69) loses to (1, 70), (4, 80) to (3, 80)
+    assert front(points) == [(1.0, 70.0), (2.0, 75.0), (3.0, 80.0), (5.0, 81.0)]
+    assert front([]) == []
+
+
+def test_without_an_opencl_device_nothing_is_timed_and_the_rest_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise DeviceError("OpenCL: no device found")
+
+    monkeypatch.setattr("facelet.studies.opencl_ms.load_network", refuse)
+    assert opencl_ms({"a": "facelet_xs", "b": "facelet_s"}, 1) == {"a": None, "b": None}
+    rows = json.loads((Path(__file__).parents[1] / "docs" / "studies" / "size.json").read_text())["rows"]
+    save_plot(STUDIES["size"], [{**row, "ms": None} for row in rows], tmp_path / "size.png")
+    assert (tmp_path / "size.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_linear_map_is_found() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from facelet.train.loop import Tick, Watcher
     from facelet.train.run import Run
 
+NET_HELP = "The net to train (see: facelet models), or one scaled: facelet_xs@width=0.75,resolution=80."
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Transfer set: shards (.tar, .tar.gz) or a folder of images; synthetic faces without."),
@@ -60,7 +61,7 @@ SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS = 1000, 8
 
 
 def distill(
-    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The net to train (see: facelet models).")],
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help=NET_HELP)],
     teacher: Annotated[
         list[str], typer.Option("--teacher", help="A model's name or file; more than once for several teachers.")
     ],
@@ -155,7 +156,7 @@ def distill(
 
 
 def triplet(
-    student: Annotated[str, typer.Argument(metavar="NET", help="The net to train (see: facelet models).")],
+    student: Annotated[str, typer.Argument(metavar="NET", help=NET_HELP)],
     data: DataOption = None,
     out: OutOption = Path("runs/triplet"),
     epochs: EpochsOption = 20.0,

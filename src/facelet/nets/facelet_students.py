@@ -47,8 +47,10 @@ class Layout:
     features: int
 
 
-LAYOUT_S = Layout(24, (Stage(40, 72, 80, 2), Stage(96, 160, 192, 4), Stage(128, 384, 256, 6)), 512)
-LAYOUT_XS = Layout(16, (Stage(32, 64, 64, 2), Stage(80, 128, 160, 4), Stage(96, 256, 192, 5)), 384)
+LAYOUTS: dict[str, Layout] = {
+    "facelet_s": Layout(24, (Stage(40, 72, 80, 2), Stage(96, 160, 192, 4), Stage(128, 384, 256, 6)), 512),
+    "facelet_xs": Layout(16, (Stage(32, 64, 64, 2), Stage(80, 128, 160, 4), Stage(96, 256, 192, 5)), 384),
+}
 
 
 def _prelu(channels: int) -> nn.Module:
@@ -56,13 +58,20 @@ def _prelu(channels: int) -> nn.Module:
 
 
 class FaceletNet(nn.Module):
-    """Stem, stages, global depthwise convolution, one dense layer, unit length."""
+    """Stem, stages, global depthwise convolution, one dense layer, unit length.
+
+    Args:
+        layout: channels and depth.
+        input_size: side of the input, pixels; a multiple of 2 for the stem and each stage.
+        embedding_size: numbers that come out.
+    """
 
     input_size = 96
     embedding_size = 128
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, input_size: int = input_size, embedding_size: int = embedding_size) -> None:
         super().__init__()
+        self.input_size, self.embedding_size = input_size, embedding_size
         self.stem = conv_bn(3, layout.stem, 3, 2, activation=_prelu)
         channels = layout.stem
         stages: list[nn.Module] = []
@@ -75,14 +84,14 @@ class FaceletNet(nn.Module):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         self.features = conv_bn(channels, layout.features, 1, activation=_prelu)
-        last_map = self.input_size // 2 ** (len(layout.stages) + 1)
+        last_map = input_size // 2 ** (len(layout.stages) + 1)
         self.pool = conv_bn(layout.features, layout.features, last_map, groups=layout.features, padding=0)
         self.flatten = Flatten()
-        self.dense = nn.Linear(layout.features, self.embedding_size)
+        self.dense = nn.Linear(layout.features, embedding_size)
         self.normalize = L2Normalize()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embeds `(n, 3, 96, 96)` float32 into `(n, 128)` unit vectors."""
+        """Embeds `(n, 3, input_size, input_size)` float32 into `(n, embedding_size)` unit vectors."""
         x = self.pool(self.features(self.stages(self.stem(x))))
         out: Tensor = self.normalize(self.dense(self.flatten(x)))
         return out

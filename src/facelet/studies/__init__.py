@@ -6,7 +6,10 @@ from facelet.studies.alignment import ALIGNMENT
 from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.losses import LOSSES
 from facelet.studies.pruning import PRUNING
+from facelet.studies.size import SIZE
 from facelet.studies.study import Study
 from facelet.studies.transfer_size import TRANSFER_SIZE
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, LOSSES, PRUNING, TRANSFER_SIZE)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (ALIGNMENT, COMPATIBILITY, LOSSES, PRUNING, SIZE, TRANSFER_SIZE)
+}

@@ -68,7 +68,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "facelet_s": ("stages.1", "stages.2"),
     "facelet_xs": ("stages.1", "stages.2"),
 }
-"""Layers of each net that a teacher's feature maps can guide, shallow to deep."""
+"""Layers of each net, however scaled, that a teacher's feature maps can guide, shallow to deep."""
 
 
 class DistillTask:

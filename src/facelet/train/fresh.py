@@ -17,7 +17,7 @@ def embed_fresh(name: str, seed: int, crops: NDArray[np.uint8]) -> tuple[NDArray
     """Embeddings by a net with its first weights.
 
     Args:
-        name: key of `NETS`.
+        name: for `build_net`.
         seed: as of the training run that starts from these weights.
         crops: on the canvas, `(n, 128, 128, 3)` uint8 RGB.
 

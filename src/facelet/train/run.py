@@ -28,6 +28,7 @@ from facelet.model import Card
 from facelet.nets import build_net
 from facelet.nets.from_model import start_from_model
 from facelet.nets.nn4_small2 import NN4Small2
+from facelet.nets.scaled import base_name
 from facelet.nets.size import count_macs, count_parameters
 from facelet.nets.warm_start import warm_start
 from facelet.train.checkpoint import CHECKPOINT, load_student
@@ -56,7 +57,7 @@ class CommonOptions:
     """What every training run needs to know.
 
     Attributes:
-        student: key of `NETS`.
+        student: name for `build_net`.
         out: folder of the run.
         epochs: passes over the training crops.
         batch_size: images in a step.
@@ -351,7 +352,7 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
 def _hints(options: DistillOptions) -> tuple[Hint, ...]:
     if not options.taps:
         return ()
-    layers = HINTS.get(options.student, ())
+    layers = HINTS.get(base_name(options.student), ())
     if len(layers) != len(options.taps):
         raise InputError(
             f"--tap: {options.student} takes {len(layers)} ({', '.join(layers) or 'none'}), found {len(options.taps)}"

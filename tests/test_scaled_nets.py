@@ -1,0 +1,136 @@
+"""Invariants of students scaled by name, and torch against onnxruntime for their exported files (oracle)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from conftest import Ended
+from drawn_faces import write_photo
+from facelet.errors import InputError, UnknownNameError
+from facelet.model import Card
+from facelet.model_files import load_model
+from facelet.nets import build_net
+from facelet.nets.facelet_students import LAYOUTS, FaceletNet
+from facelet.nets.scaled import base_name, parse_scale, scaled_layout, scaled_net
+from facelet.nets.size import count_macs, count_parameters
+from facelet.train.distill import HINTS
+from facelet.train.export import export_onnx
+from test_nets import randomized
+from tiny_models import photo_model
+
+
+def cost(name: str) -> tuple[int, int]:
+    net = build_net(name)
+    return count_parameters(net), count_macs(net, int(net.input_size))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("base", LAYOUTS)
+def test_factors_that_change_nothing_give_the_base(base: str) -> None:
+    same = "width=1,depth=1.0,resolution=96,embedding=128"
+    assert cost(f"{base}@{same}") == cost(base)
+    assert scaled_layout(LAYOUTS[base], parse_scale(same, base)) == LAYOUTS[base]
+
+
+@pytest.mark.parametrize("base", LAYOUTS)
+@pytest.mark.parametrize(
+    ("factor", "values"),
+    [
+        ("width", (0.25, 0.5, 0.75, 1, 1.5)),
+        ("depth", (0.25, 0.5, 1, 1.5)),
+        ("resolution", (48, 64, 80, 96, 112, 128)),
+        ("embedding", (16, 32, 64, 128, 256)),
+    ],
+)
+def test_parameters_and_macs_grow_with_every_factor(base: str, factor: str, values: tuple[float, ...]) -> None:
+    costs = [cost(f"{base}@{factor}={value}") for value in values]
+    for what in (0, 1):
+        figures = [each[what] for each in costs]
+        assert figures == sorted(set(figures))
+
+
+def test_channels_are_multiples_of_eight_and_no_stage_is_empty() -> None:
+    layout = scaled_layout(LAYOUTS["facelet_xs"], parse_scale("width=0.3,depth=0.25", "x"))
+    # 16, 32, 64, 80, 128, 160, 96, 256, 192, 384 times 0.3, to the nearest multiple of 8 above nine tenths
+    assert (layout.stem, layout.features) == (8, 112)
+    assert [(s.channels, s.first_hidden, s.hidden, s.repeats) for s in layout.stages] == [
+        (16, 24, 24, 1),
+        (24, 40, 48, 1),
+        (32, 80, 56, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "embedding"),
+    [
+        ("facelet_xs@width=0.5,depth=0.5,resolution=64,embedding=64", 64, 64),
+        ("facelet_s@embedding=256,resolution=128,depth=0.25,width=0.25", 128, 256),
+    ],
+)
+def test_exported_file_agrees_with_torch(name: str, size: int, embedding: int, tmp_path: Path) -> None:
+    net = randomized(build_net(name))
+    assert isinstance(net, FaceletNet)
+    assert (net.input_size, net.embedding_size) == (size, embedding)
+    export_onnx(net, Card(name, size, size, "arcface", embedding), tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    x = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = net(x).numpy()
+    assert expected.shape == (3, embedding)
+    for n in (1, 3):
+        (found,) = session.run(None, {"pixels": x[:n].numpy()})
+        np.testing.assert_allclose(found, expected[:n], atol=2e-6)
+
+
+@pytest.mark.parametrize("base", LAYOUTS)
+def test_hints_of_the_base_are_layers_of_the_shallowest(base: str) -> None:
+    name = f"{base}@depth=0.25"
+    assert base_name(name) == base == base_name(base)
+    assert set(HINTS[base_name(name)]) <= {layer for layer, _ in scaled_net(name).named_modules()}
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("facelet_xs@", InputError, "'' is no factor"),
+        ("facelet_xs@width", InputError, "'width' is no factor"),
+        ("facelet_xs@width=0.5,", InputError, "'' is no factor"),
+        ("facelet_xs@widht=0.5", UnknownNameError, "did you mean 'width'"),
+        ("facelet_xs@width=0.5,width=0.5", InputError, "width is given twice"),
+        ("facelet_xs@width=wide", InputError, r"width is 'wide'; expected a number in 0.25..4"),
+        ("facelet_xs@width=nan", InputError, "expected a number"),
+        ("facelet_xs@depth=0", InputError, "expected a number"),
+        ("facelet_xs@resolution=100", InputError, "expected a multiple of 16 in 48..128"),
+        ("facelet_xs@resolution=80.0", InputError, "expected a multiple of 16"),
+        ("facelet_xs@embedding=264", InputError, "expected a multiple of 8 in 16..256"),
+        ("facelet_xz@width=0.5", UnknownNameError, "did you mean 'facelet_xs'"),
+        ("mobilenet_v2_050@width=0.5", UnknownNameError, "known: facelet_s, facelet_xs"),
+    ],
+)
+def test_a_malformed_name_is_one_line(name: str, error: type[InputError], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        build_net(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scaled_student_is_distilled_with_its_card(tmp_path: Path, cli: Callable[..., Ended]) -> None:
+    name = "facelet_xs@width=0.25,depth=0.25,resolution=48,embedding=16"
+    teacher = photo_model(tmp_path / "t.onnx")
+    rng = np.random.default_rng(0)
+    for place in range(9):
+        write_photo(tmp_path / "crops" / f"{place}.png", rng.integers(0, 256, (128, 128, 3), np.uint8))
+    options = ["--data", tmp_path / "crops", "--aligned", "--batch", 4, "--threads", 1, "--quiet"]
+    options += ["--teacher", teacher, "--epochs", 1]
+    ended = cli("distill", name, *options, "--out", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    card = load_model(tmp_path / "run" / "model.onnx").card
+    assert (card.name, card.height, card.width, card.embedding_size) == (name, 48, 48, 16)
+    assert (card.parameters, card.macs) == cost(name)
+    longer = cli("distill", "facelet_xs@embedding=136", *options, "--out", tmp_path / "longer")
+    assert (longer.code, longer.err.count("\n")) == (2, 1)
+    assert "128 dimensions cannot teach a student of 136" in longer.err
