@@ -7,5 +7,6 @@ from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.pruning import PRUNING
 from facelet.studies.study import Study
 from facelet.studies.transfer_size import TRANSFER_SIZE
+from facelet.studies.tune import TUNE
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING, TRANSFER_SIZE)}
+STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING, TRANSFER_SIZE, TUNE)}
