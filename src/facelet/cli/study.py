@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
     from facelet.studies.study import Photos, Study
 
-QUICK_PAIRS, QUICK_CROPS, QUICK_TRIALS = 200, 200, 3
+QUICK_PAIRS, QUICK_CROPS, QUICK_TRIALS = 200, 200, 2
 LEARNED = 4000
 """Crops of the transfer set that a map is fitted on."""
 

@@ -43,6 +43,9 @@ from facelet.train.triplet import TripletTask
 TEMPLATE = "arcface"
 MODEL_FILE = "model.onnx"
 OPTIONS_FILE = "options.json"
+NOT_IDENTITY = ("out", "resume", "name", "threads", "watch_every")
+"""Options that the weights of a run do not depend on."""
+
 LATER_OPTIONS: dict[str, Any] = {"warmup": 0.05, "schedule": "cosine", "geometry": 1.0, "photometry": 1.0}
 """Options that came after the first runs, and what those did: so valued they are no part of a run's identity."""
 
@@ -476,11 +479,7 @@ def _run(
 
 def run_identity(options: CommonOptions, depends_on: list[str]) -> str:
     """Names all that the weights of a run depend on; equal for a run and its resumption."""
-    values = {
-        k: v
-        for k, v in _plain(options).items()
-        if k not in ("out", "resume", "name", "threads", "watch_every") and (k, v) not in LATER_OPTIONS.items()
-    }
+    values = {k: v for k, v in _plain(options).items() if k not in NOT_IDENTITY and (k, v) not in LATER_OPTIONS.items()}
     text = json.dumps([values, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
