@@ -214,7 +214,15 @@ def _draw_scale(axes: Axes, place: int, knob: Knob) -> None:
 
 
 def _mark(axes: Axes, place: int, height: float, text: str) -> None:
-    axes.annotate(text, (place, height), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.annotate(
+        text,
+        (place, height),
+        (3, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+    )
 
 
 def _height(knob: Knob, shown: Any) -> float:
