@@ -198,6 +198,10 @@ CASES = [
         "do not fill a batch",
     ),
     Case("no epochs", f"{DISTILL} --data {{shards}} --epochs 0", "--epochs: must be above 0"),
+    Case("unknown schedule", f"{DISTILL} --data {{shards}} --schedule cosin", "did you mean 'cosine'?"),
+    Case("warm-up of all", f"{DISTILL} --data {{shards}} --warmup 1", "--warmup: must be in [0, 1), found 1.0"),
+    Case("negative geometry", f"{DISTILL} --data {{shards}} --geometry -1", "--geometry: must be 0 or more"),
+    Case("endless photometry", f"{DISTILL} --data {{shards}} --photometry inf", "--photometry: must be 0 or more"),
     Case("batch of one", "distill facelet_xs --teacher {m.onnx} --data {shards} --aligned --batch 1", "--batch"),
     Case(
         "negative learning rate", f"{DISTILL} --data {{shards}} --learning-rate -1", "--learning-rate: must be above 0"

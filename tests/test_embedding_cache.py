@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def test_an_interrupted_fill_goes_on_where_it_stopped(tmp_path: Path, monkeypatc
     assert teacher.seen == transfer.n_images
     whole = fill_cache(TinyTeacher(), transfer, RECIPES["standard"], 0, 0, tmp_path / "whole")
     np.testing.assert_array_equal(resumed.embeddings[0], whole.embeddings[0])
+
+
+def test_clean_answers_serve_every_recipe_and_seed(tmp_path: Path) -> None:
+    transfer, teacher = tiny_set(), TinyTeacher()
+    views = fill_cache(teacher, transfer, RECIPES["mixing"], 0, 1, tmp_path)
+    assert teacher.seen == 2 * transfer.n_images
+    for recipe, seed in ((RECIPES["standard"], 0), (RECIPES["light"].scaled(2, 0.5), 5)):
+        clean = fill_cache(teacher, transfer, recipe, seed, 0, tmp_path)
+        assert teacher.seen == 2 * transfer.n_images
+        np.testing.assert_array_equal(clean.embeddings[0], views.embeddings[0])
+
+
+def test_two_that_want_the_same_answers_ask_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_cache, "BLOCK", 16)
+    transfer, teachers = tiny_set(), [TinyTeacher(), TinyTeacher()]
+    with ThreadPoolExecutor(2) as pool:
+        caches = list(pool.map(lambda t: fill_cache(t, transfer, RECIPES["standard"], 0, 1, tmp_path), teachers))
+    assert sorted(teacher.seen for teacher in teachers) == [0, 2 * transfer.n_images]
+    for view in (0, 1):
+        np.testing.assert_array_equal(caches[0].embeddings[view], caches[1].embeddings[view])
 
 
 def test_key_follows_teacher_data_views_and_seed() -> None:

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facelet"
 LAYERS: dict[str, int] = {
     "errors": 0,
     "atomic": 1,
+    "lock": 1,
     "graph": 1,
     "model": 2,
     "linkage": 3,
@@ -64,6 +65,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "typer": ("cli",),
     "rich": ("cli",),
     "sklearn": ("linkage",),
+    "optuna": ("studies",),
     "matplotlib": ("bench", "evaluate", "fpga", "studies"),
     "pytest": (),
     "hypothesis": (),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
+from facelet.train.run import LATER_OPTIONS, NOT_IDENTITY, DistillOptions, run_identity
 from facelet.train.targets import fit_target_map, join
 from facelet.train.triplet import TripletTask
 from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
@@ -218,3 +222,35 @@ def test_rate_rises_then_falls_to_zero() -> None:
     assert schedule.rate(9) == pytest.approx(1.0)
     assert schedule.rate(55) == pytest.approx(0.5)  # half way down the cosine
     assert schedule.rate(99) == pytest.approx(0.0, abs=1e-3)
+    straight = config(100, warmup=0.2, learning_rate=1.0, schedule="linear")
+    assert straight.rate(19) == pytest.approx(1.0)
+    assert straight.rate(40) == pytest.approx(0.75)  # a quarter of the 80 steps after the warm-up
+    assert straight.rate(99) == pytest.approx(0.0125)
+
+
+def test_what_ends_a_run_early_leaves_no_thread_behind(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(_tick: object) -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError) as held:  # the traceback keeps the loop's frames alive
+        train(distill_task(tmp_path), config(1000), tmp_path / "run", identity="a", on_tick=stop)
+    assert held.value is not None
+    assert "batches" not in {thread.name for thread in threading.enumerate()}
+    assert [row["step"] for row in figures(tmp_path / "run")] == [5]
+
+
+def test_options_that_came_later_leave_older_runs_as_they_were() -> None:
+    options = DistillOptions(student="facelet_xs", out=Path("x"), teachers=("m",))
+    plain = {field.name: field.default for field in dataclasses.fields(DistillOptions)}
+    assert {name: plain[name] for name in LATER_OPTIONS} == LATER_OPTIONS
+    known = {run_identity(options, ["k"])}
+    for name, other in {"warmup": 0.1, "schedule": "linear", "geometry": 0.5, "photometry": 2.0}.items():
+        known.add(run_identity(dataclasses.replace(options, **{name: other}), ["k"]))  # type: ignore[arg-type]
+    assert len(known) == 1 + len(LATER_OPTIONS)
+    values = {name: value for name, value in dataclasses.asdict(options).items() if name not in LATER_OPTIONS}
+    apart = {name: value for name, value in values.items() if name not in NOT_IDENTITY}
+    text = json.dumps([apart, ["k"]], sort_keys=True)
+    assert run_identity(options, ["k"]) == hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -38,6 +38,19 @@ def test_views_differ_by_image_view_and_seed() -> None:
     assert not np.array_equal(uniforms(3, np.array([0]), np.array([1])), uniforms(3, np.array([1]), np.array([0])))
 
 
+def test_strengths_are_scaled_apart_by_hand() -> None:
+    recipe = RECIPES["mixing"]
+    assert recipe.scaled(1, 1) == recipe
+    assert recipe.scaled(0, 0) == ViewRecipe(0, 0, 0, 0.5, 0, 0, 0, 0, 0, mix=0.3)
+    more = recipe.scaled(2, 6)
+    assert (more.rotation_deg, more.log_scale, more.shift, more.bias) == (8.0, 0.1, 4.0, 120.0)
+    assert (more.blur, more.grey) == (1.0, pytest.approx(0.6)), "a probability ends at 1"
+    still = RECIPES["standard"].scaled(0, 0)
+    seen = [draw([0], [view], still)[0] for view in range(1, 9)]
+    clean = draw([0], [0])[0]
+    assert {np.array_equal(view, clean) for view in seen} == {True, False}, "only flips are left"
+
+
 def test_views_are_the_same_in_another_process() -> None:
     code = (
         "import numpy as np;from facelet.data.views import uniforms;"

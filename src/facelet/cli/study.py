@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
     from facelet.studies.study import Photos, Study
 
-QUICK_PAIRS, QUICK_CROPS = 200, 200
+QUICK_PAIRS, QUICK_CROPS, QUICK_TRIALS = 200, 200, 2
 LEARNED = 4000
 """Crops of the transfer set that a map is fitted on."""
 
@@ -30,8 +30,9 @@ def study(
         Path | None, typer.Option("--transfer", help="Shards of crops to fit on.  [default: synthetic faces]")
     ] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="In place of the study's own; repeat.")] = None,
-    view: Annotated[int, typer.Option("--view", help="Of LFW.")] = 2,
+    view: Annotated[int | None, typer.Option("--view", help="Of LFW.  [default: 2; 1 where a study chooses]")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of what is random.")] = 3,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Of a search, earlier runs included.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Synthetic faces and two models: under two minutes.")] = False,
     pages: Annotated[
         bool, typer.Option("--pages", help="Rebuild every page in --out from its JSON; runs nothing.")
@@ -61,19 +62,24 @@ def study(
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
     chosen = STUDIES[name]
-    photos = _synthetic(seed) if quick or data is None else _lfw(data, view, detector, detector_model, show)
+    measured = _view(chosen, view)
+    if trials is not None and not chosen.trials:
+        searches = ", ".join(s.name for s in STUDIES.values() if s.trials)
+        raise InputError(f"--trials: the study {name} is no search; those are: {searches}")
+    photos = _synthetic(seed) if quick or data is None else _lfw(data, measured, detector, detector_model, show)
     models = tuple(model) if model else chosen.models[:2] if quick else chosen.models
     crops = _transfer(None if quick else transfer, seed, show)
     chosen_rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:LEARNED])
     learn = np.ascontiguousarray(crops.crops[chosen_rows])
     own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
     runs = out / f"{name}-runs"
-    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress))
+    wanted = trials or (min(QUICK_TRIALS, chosen.trials) if quick else chosen.trials)
+    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, wanted))
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, view, seeds, model or ()),
+        "command": _command(name, quick, measured, seeds, model or (), trials),
         "rows": rows,
     }
     _write(chosen, result, out)
@@ -83,8 +89,23 @@ def study(
     show.note(f"written: {out / name}.json, .png and .md")
 
 
-def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str]) -> str:
+def _view(study: Study, wanted: int | None) -> int:
+    """The view of LFW to measure on.
+
+    Raises:
+        InputError: the study may not be measured on the one that is wanted.
+    """
+    if wanted == 2 and 2 not in study.views:
+        raise InputError(
+            f"--view 2: the study {study.name} chooses by what it sees; View 2 is never read, use --view 1"
+        )
+    return study.views[0] if wanted is None else wanted
+
+
+def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str], trials: int | None) -> str:
     named = "".join(f" --model {Path(model).name}" for model in models)
+    if trials is not None:
+        named += f" --trials {trials}"
     if quick:
         return f"facelet study {name} --quick{named}"
     return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet{named}"

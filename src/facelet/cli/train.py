@@ -31,7 +31,13 @@ DataOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run: model.onnx, checkpoint, curves.")]
 EpochsOption = Annotated[float, typer.Option("--epochs", help="Passes over the training crops.")]
 LearningRateOption = Annotated[float, typer.Option("--learning-rate", help="Peak of the schedule.")]
+WarmupOption = Annotated[float, typer.Option("--warmup", help="Fraction of the steps over which the rate rises.")]
+ScheduleOption = Annotated[str, typer.Option("--schedule", help="How the rate falls after it: cosine or linear.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="Augmentation: light, standard or mixing.")]
+GeometryOption = Annotated[float, typer.Option("--geometry", help="Factor on the recipe's rotation, zoom and shift.")]
+PhotometryOption = Annotated[
+    float, typer.Option("--photometry", help="Factor on the recipe's brightness, colour, loss of colour and blur.")
+]
 OptimizerOption = Annotated[str, typer.Option("--optimizer", help="muon or adamw.")]
 WeightDecayOption = Annotated[float, typer.Option("--weight-decay", help="Decoupled, on kernels.")]
 EmaOption = Annotated[float, typer.Option("--ema", help="Decay per step of averaged weights; 0 keeps none.")]
@@ -70,7 +76,11 @@ def distill(
     epochs: EpochsOption = 20.0,
     batch: Annotated[int, typer.Option("--batch", help="Images in a step.")] = 64,
     learning_rate: LearningRateOption = 4e-3,
+    warmup: WarmupOption = 0.05,
+    schedule: ScheduleOption = "cosine",
     recipe: RecipeOption = "standard",
+    geometry: GeometryOption = 1.0,
+    photometry: PhotometryOption = 1.0,
     views: Annotated[
         int, typer.Option("--views", min=0, help="Cached augmented views per crop; 0 draws fresh ones each epoch.")
     ] = 0,
@@ -125,7 +135,11 @@ def distill(
         epochs=epochs,
         batch_size=batch,
         learning_rate=learning_rate,
+        warmup=warmup,
+        schedule=schedule,
         recipe=recipe,
+        geometry=geometry,
+        photometry=photometry,
         optimizer=optimizer,
         weight_decay=weight_decay,
         ema=ema,
@@ -164,7 +178,11 @@ def triplet(
     photos: Annotated[int, typer.Option("--photos", help="K, photos of each.")] = 4,
     margin: Annotated[float, typer.Option("--margin", min=0, help="In squared distance.")] = 0.2,
     learning_rate: LearningRateOption = 1e-3,
+    warmup: WarmupOption = 0.05,
+    schedule: ScheduleOption = "cosine",
     recipe: RecipeOption = "standard",
+    geometry: GeometryOption = 1.0,
+    photometry: PhotometryOption = 1.0,
     optimizer: OptimizerOption = "adamw",
     weight_decay: WeightDecayOption = 0.05,
     ema: EmaOption = 0.0,
@@ -194,7 +212,11 @@ def triplet(
         epochs=epochs,
         batch_size=people * photos,
         learning_rate=learning_rate,
+        warmup=warmup,
+        schedule=schedule,
         recipe=recipe,
+        geometry=geometry,
+        photometry=photometry,
         optimizer=optimizer,
         weight_decay=weight_decay,
         ema=ema,

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from facelet.atomic import write_text_atomic
 from facelet.data.transfer import TransferSet
-from facelet.data.views import Matrix, ViewRecipe, view_inputs
+from facelet.data.views import RECIPES, Matrix, ViewRecipe, view_inputs
+from facelet.lock import alone
+
+CLEAN = (RECIPES["mixing"], 0)
+"""Recipe and seed that name the folder where clean crops alone are asked for: they depend on neither, and the folder of
+the shipped students' recipe holds them already where one was trained."""
 
 BLOCK = 1024
 BATCH = 16
@@ -87,24 +92,29 @@ def fill_cache(
 ) -> EmbeddingCache:
     """Computes what is missing and opens the cache.
 
+    Of several processes that want the same answers one computes them, while the others wait.
+
     Args:
         n_views: augmented views besides the clean one.
         progress: called with (done, total) images over all views.
     """
+    if n_views == 0:
+        recipe, seed = CLEAN
     folder = cache / "embeddings" / cache_key(teacher, transfer, recipe, seed)
     folder.mkdir(parents=True, exist_ok=True)
     n = transfer.n_images
     total = n * (n_views + 1)
-    for view in range(n_views + 1):
-        state = folder / f"view-{view}.json"
-        done = json.loads(state.read_text())["rows"] if state.exists() else 0
-        while done < n:
-            index = np.arange(done, min(done + BLOCK, n))
-            _fill_block(teacher, transfer, recipe, seed, view, index, folder)
-            done = int(index[-1]) + 1
-            write_text_atomic(state, json.dumps({"rows": done, "teacher": teacher.name}))
-            if progress is not None:
-                progress(view * n + done, total)
+    with alone(folder / "lock"):
+        for view in range(n_views + 1):
+            state = folder / f"view-{view}.json"
+            done = json.loads(state.read_text())["rows"] if state.exists() else 0
+            while done < n:
+                index = np.arange(done, min(done + BLOCK, n))
+                _fill_block(teacher, transfer, recipe, seed, view, index, folder)
+                done = int(index[-1]) + 1
+                write_text_atomic(state, json.dumps({"rows": done, "teacher": teacher.name}))
+                if progress is not None:
+                    progress(view * n + done, total)
     if progress is not None:
         progress(total, total)
     embeddings = tuple(np.load(folder / f"view-{v}.npy", mmap_mode="r") for v in range(n_views + 1))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import cv2
 import numpy as np
@@ -54,6 +54,25 @@ class ViewRecipe:
     blur_sigma: float = 2.0
     mix: float = 0.0
     mix_low: float = 0.3
+
+    def scaled(self, geometry: float, photometry: float) -> ViewRecipe:
+        """The recipe with its strengths times a factor each; flips and blends stay.
+
+        Args:
+            geometry: on rotation, zoom and shift.
+            photometry: on brightness and colour, and on how often a view is grey or blurred.
+        """
+        return replace(
+            self,
+            rotation_deg=self.rotation_deg * geometry,
+            log_scale=self.log_scale * geometry,
+            shift=self.shift * geometry,
+            gain=self.gain * photometry,
+            bias=self.bias * photometry,
+            channel_gain=self.channel_gain * photometry,
+            grey=min(1.0, self.grey * photometry),
+            blur=min(1.0, self.blur * photometry),
+        )
 
     def key(self, seed: int) -> str:
         """Short hash that names this recipe with this seed in cache folders."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,23 @@ from facelet.errors import MissingExtraError
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.studies.study import Context, Row, aligned_crops
 
+if TYPE_CHECKING:
+    from facelet.train.loop import Tick
+
 BATCH = 64
 TAR_FAR = 1e-2
 
 
-def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **options: Any) -> Path:
+def distilled(
+    context: Context,
+    name: str,
+    transfer: TransferSet,
+    steps: int,
+    *,
+    parts: int = 0,
+    on_tick: Callable[[Tick], None] | None = None,
+    **options: Any,
+) -> Path:
     """Distils a student for a number of steps and returns its `model.onnx`.
 
     A finished arm is taken as it lies there, a broken one goes on from its checkpoint: a study resumes by being
@@ -26,32 +39,40 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **
 
     Args:
         name: of the arm, its folder in the study's.
+        parts: validations, evenly spread, each with a checkpoint; 0 validates at the end only.
+        on_tick: told after each logged step; what it raises ends the arm.
         options: of `DistillOptions`, `student` and `teachers` among them; the rest has the study's defaults.
     """
     try:
         from facelet.train.checkpoint import CHECKPOINT
-        from facelet.train.run import MODEL_FILE, DistillOptions, distill
+        from facelet.train.run import MODEL_FILE, DistillOptions, distill, split_holdout
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
         return folder / MODEL_FILE
-    chosen = DistillOptions(
-        out=folder,
-        epochs=steps / (transfer.n_images // BATCH),
-        **{
-            "batch_size": BATCH,
-            "holdout": 0.0,
-            "watch_every": 0,
-            "seed": context.seeds[0],
-            "threads": context.threads,
-            "resume": (folder / CHECKPOINT).exists(),
-            **options,
-        },
-    )
+    values = {
+        "batch_size": BATCH,
+        "holdout": 0.0,
+        "seed": context.seeds[0],
+        "threads": context.threads,
+        "resume": (folder / CHECKPOINT).exists(),
+        **options,
+    }
+    trained, _ = split_holdout(transfer.n_images, values["holdout"], values["seed"])
+    epochs = steps / max(1, len(trained) // values["batch_size"])
+    if parts:
+        values |= {"watch_every": epochs / parts, "checkpoint_every": steps // parts}
+    chosen = DistillOptions(out=folder, epochs=epochs, **{"watch_every": 0, **values})
     with context.progress(name) as advance:
-        return distill(chosen, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
+
+        def tick(tick: Tick) -> None:
+            advance(tick.step, tick.steps)
+            if on_tick is not None:
+                on_tick(tick)
+
+        return distill(chosen, transfer, on_tick=tick).model
 
 
 class Accuracy:

@@ -58,6 +58,7 @@ class Context:
         seeds: of everything random.
         threads: of the networks.
         progress: opens a progress bar.
+        trials: of a search; 0 where the study is none.
     """
 
     models: tuple[str, ...]
@@ -69,6 +70,7 @@ class Context:
     seeds: tuple[int, ...]
     threads: int
     progress: Progress
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Study:
         columns: key of a row and heading, in order.
         run: the rows.
         draw: puts rows on an empty figure.
+        views: of LFW that it may be measured on, the one that it takes without being told first.
+        trials: that a search makes without being told; 0 where the study is none.
     """
 
     name: str
@@ -92,6 +96,8 @@ class Study:
     columns: tuple[tuple[str, str], ...]
     run: Callable[[Context], list[Row]]
     draw: Callable[[list[Row], Figure], None]
+    views: tuple[int, ...] = (2, 1)
+    trials: int = 0
 
 
 def aligned_crops(context: Context, card: Card) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +21,19 @@ import torch
 from torch import Tensor, nn
 
 from facelet.atomic import write_text_atomic
+from facelet.errors import UnknownNameError
 from facelet.train.average import Average
 from facelet.train.checkpoint import restore, save
 from facelet.train.optimizers import make_optimizer
 
 HISTORY = "history.jsonl"
 PREFETCH = 3
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda progress: 1 - progress,
+}
+"""Share of the peak rate after the warm-up, from `progress` 0 to 1: half a cosine, or a straight line, to zero."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class LoopConfig:
         steps: number of optimizer steps.
         learning_rate: peak of the schedule.
         warmup: fraction of the steps over which the rate rises linearly.
+        schedule: how the rate falls after it, of `SCHEDULES`.
         weight_decay: decoupled, on kernels only.
         optimizer: name in `OPTIMIZERS`.
         clip: largest gradient norm; 0 leaves gradients alone.
@@ -51,6 +59,7 @@ class LoopConfig:
     steps: int
     learning_rate: float
     warmup: float = 0.05
+    schedule: str = "cosine"
     weight_decay: float = 0.05
     optimizer: str = "muon"
     clip: float = 0.0
@@ -62,11 +71,11 @@ class LoopConfig:
     threads: int = 0
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, then half a cosine to zero."""
+        """Learning rate of a step: linear warm-up, then the schedule's fall to zero."""
         warm = max(1, int(self.steps * self.warmup))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+        return self.learning_rate * SCHEDULES[self.schedule]((step - warm) / max(1, self.steps - warm))
 
 
 class Task(Protocol):
@@ -115,15 +124,21 @@ def train(
 ) -> nn.Module:
     """Trains to the end and returns the student, averaged where `config.ema` is set, in evaluation mode.
 
+    What `on_tick` raises ends the run: the thread that makes batches and the log are closed, the last checkpoint stays.
+
     Args:
         folder: of the run; gets `checkpoint.pt`, `history.jsonl` and TensorBoard files.
         identity: names everything that the run depends on; a checkpoint of another one is refused.
         resume: go on from the checkpoint in `folder`.
         watch: measures a net in evaluation mode, for example its View-1 accuracy.
+        on_tick: told after each logged step.
 
     Raises:
+        UnknownNameError: no such schedule or optimizer.
         CheckpointError: resume without a checkpoint, or with one of another run.
     """
+    if config.schedule not in SCHEDULES:
+        raise UnknownNameError("schedule", config.schedule, SCHEDULES)
     if config.threads:
         torch.set_num_threads(config.threads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,8 +146,11 @@ def train(
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
     averaged = Average(task.student, config.ema) if config.ema else None
     start = restore(folder, identity, task.modules, optimizer, averaged) if resume else 0
-    with contextlib.closing(_History(folder, start)) as history:
-        _steps(task, config, folder, identity, start, optimizer, averaged, history, watch, on_tick)
+    with (
+        contextlib.closing(_History(folder, start)) as history,
+        contextlib.closing(_batches(task, start, config.steps)) as batches,
+    ):
+        _steps(task, config, folder, identity, start, batches, optimizer, averaged, history, watch, on_tick)
         student = _evaluated(task, averaged)
         if watch is not None:
             measured = watch(student)
@@ -148,6 +166,7 @@ def _steps(
     folder: Path,
     identity: str,
     start: int,
+    batches: Iterator[tuple[int, Any]],
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
     history: _History,
@@ -158,7 +177,7 @@ def _steps(
     measured: dict[str, float] = {}
     clock, clock_step = time.perf_counter(), start
     task.modules.train()
-    for step, batch in _batches(task, start, config.steps):
+    for step, batch in batches:
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
@@ -193,7 +212,7 @@ def _evaluated(task: Task, averaged: Average | None) -> nn.Module:
     return (task.student if averaged is None else averaged.module).eval()
 
 
-def _batches(task: Task, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+def _batches(task: Task, start: int, stop: int) -> Generator[tuple[int, Any], None, None]:
     """Batches in step order, made by one thread that runs a few steps ahead."""
     ready: queue.Queue[tuple[int, Any, BaseException | None]] = queue.Queue(PREFETCH)
     stopped = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from facelet.nets.warm_start import warm_start
 from facelet.train.checkpoint import CHECKPOINT, load_student
 from facelet.train.distill import HINTS, DistillTask, Hint, normalize_pixels
 from facelet.train.export import export_onnx
-from facelet.train.loop import LoopConfig, Tick, Watcher, train
+from facelet.train.loop import SCHEDULES, LoopConfig, Tick, Watcher, train
 from facelet.train.losses import check_loss
 from facelet.train.optimizers import OPTIMIZERS
 from facelet.train.targets import JOINS, fit_target_map, join
@@ -44,8 +45,19 @@ from facelet.train.triplet import TripletTask
 TEMPLATE = "arcface"
 MODEL_FILE = "model.onnx"
 OPTIONS_FILE = "options.json"
-LATER_OPTIONS = ("loss_weight", "view_seed")
-"""Options younger than the first runs: they name a run only where they are given, so that older ones can go on."""
+NOT_IDENTITY = ("out", "resume", "name", "threads", "watch_every")
+"""Options that the weights of a run do not depend on."""
+
+LATER_OPTIONS: dict[str, Any] = {
+    "warmup": 0.05,
+    "schedule": "cosine",
+    "geometry": 1.0,
+    "photometry": 1.0,
+    "loss_weight": None,
+    "view_seed": None,
+}
+"""Options that came after the first runs, and what those did: so valued they are no part of a run's identity."""
+
 STATISTICS_CROPS = 256
 """Crops that the statistics of a net are measured on which starts from an exported file."""
 
@@ -62,7 +74,11 @@ class CommonOptions:
         epochs: passes over the training crops.
         batch_size: images in a step.
         learning_rate: peak of the schedule.
+        warmup: fraction of the steps over which the rate rises.
+        schedule: how the rate falls after it, of `SCHEDULES`.
         recipe: key of `RECIPES`, how strongly views are augmented.
+        geometry: factor on the recipe's rotation, zoom and shift.
+        photometry: factor on the recipe's changes of brightness and colour and on how often it greys and blurs.
         optimizer: key of `OPTIMIZERS`.
         weight_decay: decoupled, on kernels.
         ema: decay per step of averaged weights; 0 keeps none.
@@ -82,7 +98,11 @@ class CommonOptions:
     epochs: float = 20.0
     batch_size: int = 64
     learning_rate: float = 4e-3
+    warmup: float = 0.05
+    schedule: str = "cosine"
     recipe: str = "standard"
+    geometry: float = 1.0
+    photometry: float = 1.0
     optimizer: str = "muon"
     weight_decay: float = 0.05
     ema: float = 0.0
@@ -287,11 +307,13 @@ def split_holdout(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64]
 
 
 def _check(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
-    """Refuses options that no run can use; returns the recipe of the views."""
+    """Refuses options that no run can use; returns the recipe of the views, its strengths scaled."""
     if options.recipe not in RECIPES:
         raise UnknownNameError("recipe", options.recipe, RECIPES)
     if options.optimizer not in OPTIMIZERS:
         raise UnknownNameError("optimizer", options.optimizer, OPTIMIZERS)
+    if options.schedule not in SCHEDULES:
+        raise UnknownNameError("schedule", options.schedule, SCHEDULES)
     if options.precision not in ("fp32", "bf16"):
         raise UnknownNameError("precision", options.precision, ("fp32", "bf16"))
     if options.epochs <= 0:
@@ -300,6 +322,11 @@ def _check(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
         raise InputError(f"--batch: batch norm needs at least 2 images, found {options.batch_size}")
     if not options.learning_rate > 0:
         raise InputError(f"--learning-rate: must be above 0, found {options.learning_rate}")
+    if not 0 <= options.warmup < 1:
+        raise InputError(f"--warmup: must be in [0, 1), found {options.warmup}")
+    for what in ("geometry", "photometry"):
+        if not 0 <= getattr(options, what) < math.inf:
+            raise InputError(f"--{what}: must be 0 or more, found {getattr(options, what)}")
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
     if options.threads < 1:
@@ -313,7 +340,7 @@ def _check(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
         raise CheckpointError(f"{options.out}: holds a run already; go on with --resume or give another --out")
     if transfer.n_images <= options.batch_size:
         raise TransferSetError(f"transfer set: {transfer.n_images} crops do not fill a batch of {options.batch_size}")
-    return RECIPES[options.recipe]
+    return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
 
 
 def _steps(options: CommonOptions, n: int, batch_size: int) -> int:
@@ -439,6 +466,8 @@ def _run(
     config = LoopConfig(
         steps=steps,
         learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        schedule=options.schedule,
         weight_decay=options.weight_decay,
         optimizer=options.optimizer,
         ema=options.ema,
@@ -468,8 +497,7 @@ def _run(
 
 def run_identity(options: CommonOptions, depends_on: list[str]) -> str:
     """Names all that the weights of a run depend on; equal for a run and its resumption."""
-    plain = {k: v for k, v in _plain(options).items() if v is not None or k not in LATER_OPTIONS}
-    values = {k: v for k, v in plain.items() if k not in ("out", "resume", "name", "threads", "watch_every")}
+    values = {k: v for k, v in _plain(options).items() if k not in NOT_IDENTITY and (k, v) not in LATER_OPTIONS.items()}
     text = json.dumps([values, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
