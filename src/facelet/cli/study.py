@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 
@@ -40,6 +40,7 @@ def study(
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the networks.")] = 1,
+    backend: BackendOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
@@ -68,12 +69,12 @@ def study(
     learn = np.ascontiguousarray(crops.crops[chosen_rows])
     own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
     runs = out / f"{name}-runs"
-    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress))
+    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, backend))
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, view, seeds, model or ()),
+        "command": _command(name, quick, view, seeds, model or (), backend),
         "rows": rows,
     }
     _write(chosen, result, out)
@@ -83,8 +84,9 @@ def study(
     show.note(f"written: {out / name}.json, .png and .md")
 
 
-def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str]) -> str:
+def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str], backend: str | None) -> str:
     named = "".join(f" --model {Path(model).name}" for model in models)
+    named += f" --backend {backend}" if backend else ""
     if quick:
         return f"facelet study {name} --quick{named}"
     return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet{named}"

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 
 from facelet.atomic import write_text_atomic
 from facelet.data.transfer import TransferSet
-from facelet.data.views import Matrix, ViewRecipe, view_inputs
+from facelet.data.views import RECIPES, Matrix, ViewRecipe, view_inputs
+
+CLEAN = (RECIPES["mixing"], 0)
+"""Recipe and seed that name the folder where clean crops alone are asked for: they depend on neither, and the folder of
+the shipped students' recipe holds them already where one was trained."""
 
 BLOCK = 1024
 BATCH = 16
@@ -91,6 +95,8 @@ def fill_cache(
         n_views: augmented views besides the clean one.
         progress: called with (done, total) images over all views.
     """
+    if n_views == 0:
+        recipe, seed = CLEAN
     folder = cache / "embeddings" / cache_key(teacher, transfer, recipe, seed)
     folder.mkdir(parents=True, exist_ok=True)
     n = transfer.n_images

@@ -62,7 +62,7 @@ class Accuracy:
 
     def of(self, model: Path | str) -> Row:
         """`accuracy` and `std` over folds, percent, of a file or a shipped model's name."""
-        embedder = Embedder.load(model, threads=self.context.threads)
+        embedder = Embedder.load(model, self.context.backend, self.context.threads)
         card = embedder.card
         key = (card.template, card.height, card.width)
         if key not in self._crops:

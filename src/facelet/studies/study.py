@@ -58,6 +58,7 @@ class Context:
         seeds: of everything random.
         threads: of the networks.
         progress: opens a progress bar.
+        backend: that runs the models; None takes the one that fits each file.
     """
 
     models: tuple[str, ...]
@@ -69,6 +70,7 @@ class Context:
     seeds: tuple[int, ...]
     threads: int
     progress: Progress
+    backend: str | None = None
 
 
 @dataclass(frozen=True)
