@@ -13,7 +13,7 @@ from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy, pair_distances
 from facelet.faces.align import center_crop
 from facelet.faces.templates import load_template
-from facelet.model_files import load_model
+from facelet.model_files import find_model, load_model
 from facelet.studies.arms import BATCH, distilled
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
@@ -38,7 +38,7 @@ def run(context: Context) -> list[Row]:
     """Accuracy of every net with every cropping, and with each policy for photos in which no face is found."""
     trained = _trained(context)
     ways = (*[None] * len(context.models), *trained)
-    nets = (*context.models, *trained.values())
+    nets = [*map(find_model, context.models), *trained.values()]
     embedders = [Embedder.load(net, context.backend, context.threads) for net in nets]
     rows = []
     for way, embedder, vectors in zip(ways, embedders, _embedded(context, embedders), strict=True):
