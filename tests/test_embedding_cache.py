@@ -80,3 +80,11 @@ def test_key_follows_teacher_data_views_and_seed() -> None:
     }
     assert key not in different
     assert len(different) == 4
+
+
+def test_clean_crops_are_asked_once_whatever_the_recipe(tmp_path: Path) -> None:
+    transfer, teacher = tiny_set(), TinyTeacher()
+    caches = [fill_cache(teacher, transfer, recipe, seed, 0, tmp_path) for seed, recipe in enumerate(RECIPES.values())]
+    assert teacher.seen == transfer.n_images
+    for cache in caches:
+        np.testing.assert_array_equal(cache.embeddings[0], caches[0].embeddings[0])

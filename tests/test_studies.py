@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from conftest import Ended
+from facelet.data.pairs import Pairs
 from facelet.errors import DeviceError
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
 from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES
-from facelet.studies.alignment import ARMS
 from facelet.studies.compatibility import fitted_map
+from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
+from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.size import front
 from facelet.studies.study import cell, page, save_plot
@@ -28,7 +30,7 @@ def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
     name: str, cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
-    models = ("--model", "facelet_xs", "--model", "mobilenet_v2_035") if name in ("alignment", "compatibility") else ()
+    models = ("--model", "facelet_xs", "--model", "mobilenet_v2_035") if name == "compatibility" else ()
     ended = cli("study", name, "--quick", "--out", tmp_path, "--json", "--quiet", *models)
     assert ended.code == 0, ended.err
     said = json.loads(ended.out)
@@ -50,7 +52,7 @@ def test_ways_to_crop_by_hand() -> None:
     template = load_template("arcface")
     points = template.points["five"] + [40.0, 50.0]
     face = Face((50.0, 60.0, 140.0, 170.0), 1.0, points, "five")
-    laid = {arm: ARMS[arm](image, face, "arcface", 96, np.random.default_rng(0)) for arm in ARMS}
+    laid = {arm: cut(image, face, "arcface", 96, np.random.default_rng(0)) for arm, cut in CROPPINGS.items()}
     np.testing.assert_array_equal(laid["five-point affine"], align(image, face, "arcface", 96, 96))
     # the landmarks are the template's own, moved: two of them give the same transform as five
     np.testing.assert_array_equal(laid["eyes only"], laid["five-point affine"])
@@ -61,6 +63,9 @@ def test_ways_to_crop_by_hand() -> None:
     wide = warp_to(image, matrix, (95 - 98.5, 115 - 98.5, 95 + 99.5, 115 + 99.5), 96, 96)
     np.testing.assert_array_equal(laid["box, margin 40 %"], wide)
     assert scale < 0.5
+    # margin 0 %: the longer side around the same middle, whatever the template would take
+    tight = warp_to(image, matrix, (95 - 54.5, 115 - 54.5, 95 + 55.5, 115 + 55.5), 96, 96)
+    np.testing.assert_array_equal(laid["box, margin 0 %"], tight)
     assert similarity(points, points)[0, 0] == pytest.approx(1.0)
 
 
@@ -84,6 +89,40 @@ def test_without_an_opencl_device_nothing_is_timed_and_the_rest_is_drawn(
     assert (tmp_path / "size.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_net_trained_on_boxes_alone_is_meant_for_boxes(
+    cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.studies.alignment.QUICK_STEPS", 2)
+    models = ("--model", "mobilenet_v2_035")
+    ended = cli("study", "alignment", "--quick", "--out", tmp_path, "--json", "--quiet", *models)
+    rows = json.loads(ended.out)["rows"]
+    own = {row["trained"]: row["arm"] for row in rows if row["policy"]}
+    assert own == {None: AFFINE, "aligned": AFFINE, "unaligned": SQUARE, "both": AFFINE}
+    assert [row["lost"] for row in rows if row["arm"] == AFFINE and not row["policy"]] == [0.0] * 4
+
+
+def test_policies_for_photos_without_a_face() -> None:
+    # ten folds of one genuine and one impostor pair, told apart without fault while every face is found
+    rng = np.random.default_rng(0)
+    n = 400
+    left, right = np.arange(0, 2 * n, 2), np.arange(1, 2 * n, 2)
+    same = np.arange(n) % 2 == 0
+    pairs = Pairs(tuple(map(str, range(2 * n))), left, right, same, np.arange(n) // 2 % 10)
+    found = unit(rng.standard_normal((2 * n, 32)).astype(np.float32))
+    found[right[same]] = found[left[same]]
+    same_face = policies(found, found, pairs, 0)
+    assert same_face[CENTRE_INSTEAD] == (1.0, 1.0)
+    right_share, told = same_face[LEFT_OUT]
+    assert right_share == 1.0
+    assert told == pytest.approx(0.9**2, abs=0.03)
+    # every genuine pair without a verdict is told wrongly, every impostor pair rightly
+    assert same_face[DIFFERENT] == pytest.approx((1 - (1 - told) / 2, 1.0), abs=0.02)
+    elsewhere = policies(found, unit(rng.standard_normal(found.shape).astype(np.float32)), pairs, 0)
+    assert elsewhere[LEFT_OUT] == same_face[LEFT_OUT]
+    assert elsewhere[CENTRE_INSTEAD] == pytest.approx(same_face[DIFFERENT], abs=0.01)
+
+
 def test_a_linear_map_is_found() -> None:
     rng = np.random.default_rng(0)
     source = rng.standard_normal((500, 6)).astype(np.float32)
@@ -94,9 +133,10 @@ def test_a_linear_map_is_found() -> None:
 
 def test_a_page_holds_what_its_json_holds() -> None:
     study = STUDIES["alignment"]
-    row = {"model": "m", "arm": "eyes only", "accuracy": 91.234, "std": 1.0, "lost": None, "seeds": 1}
+    row = {"model": "m", "trained": None, "arm": "eyes only", "policy": None, "accuracy": 91.234}
+    row |= {"std": 1.0, "lost": 0.5, "told": 100.0, "seeds": 1}
     text = page(study, {"rows": [row], "command": "facelet study x", "source": "LFW", "seeds": [0, 1]}, "So.")
-    assert "| m | eyes only | 91.23 | 1.00 | - | 1 |" in text
+    assert "| m | eyes only | - | 91.23 | 1.00 | 0.50 | 100.00 | 1 |" in text
     assert "Measured on LFW; seeds 0, 1." in text
     assert text.endswith("So.\n")
     assert [cell(value) for value in (None, 1.005, 3, "a")] == ["-", "1.00", "3", "a"]

@@ -13,6 +13,7 @@ import pytest
 
 from facelet.data.transfer import open_transfer_set
 from facelet.errors import MissingFileError, TransferSetError
+from tiny_training import tiny_set
 
 CROP = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
 
@@ -80,6 +81,16 @@ def test_a_flat_folder_is_unlabelled(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     cv2.imwrite(str(tmp_path / "set" / "a.png"), CROP)
     assert open_transfer_set(tmp_path / "set", tmp_path / "cache").identity.tolist() == [-1]
+
+
+def test_a_subset_holds_its_rows_under_a_key_of_their_own() -> None:
+    whole = tiny_set()
+    rows = np.array([0, 3, 17])
+    part = whole.subset(rows)
+    np.testing.assert_array_equal(part.crops, whole.crops[rows])
+    np.testing.assert_array_equal(part.identity, whole.identity[rows])
+    assert part.key == whole.subset(rows).key
+    assert len({whole.key, part.key, whole.subset(rows + 1).key, whole.subset(rows[:2]).key}) == 4
 
 
 def test_bad_sources_are_refused(tmp_path: Path) -> None:

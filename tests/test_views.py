@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facelet.data.views import N_UNIFORMS, RECIPES, ViewRecipe, uniforms, view_inputs
+from facelet.data.views import (
+    BOX_LOG_SCALE,
+    BOX_SHIFT_X,
+    BOX_SHIFT_Y,
+    N_UNIFORMS,
+    RECIPES,
+    ViewRecipe,
+    uniforms,
+    view_inputs,
+)
 from facelet.faces.canvas import canvas_matrix
 from facelet.faces.templates import TEMPLATES
 
@@ -74,6 +84,50 @@ def test_uniforms_are_uniform_and_uncorrelated() -> None:
     assert np.abs(drawn.var(0) - 1 / 12).max() < 0.003
     correlation = np.corrcoef(drawn.T) - np.eye(N_UNIFORMS)
     assert np.abs(correlation).max() < 0.035
+
+
+def test_keys_of_old_recipes_stay() -> None:
+    # folders of embeddings that were computed before views could be loose
+    keys = {name: RECIPES[name].key(0) for name in ("light", "standard", "mixing")}
+    assert keys == {"light": "bb6042d36844c4f4", "standard": "9ec35b642cac4583", "mixing": "8a9e73641fb1a487"}
+    assert len({RECIPES[name].key(0) for name in RECIPES}) == len(RECIPES)
+
+
+def test_a_loose_view_is_turned_and_shifted_as_a_box_is() -> None:
+    # a white cross on black, each arm 20 pixels long: where its middle and its tips land tells shift and turn
+    crop = np.zeros((1, 128, 128, 3), np.uint8)
+    crop[0, 62:66, 44:84] = crop[0, 44:84, 62:66] = 255
+    still = replace(STILL, loose=1.0)
+    matrix = np.eye(2, 3)
+    n = 1500
+    drawn = view_inputs(crop, np.zeros(n, np.int64), np.arange(1, n + 1), still, 0, matrix, 128, 128)[..., 0] / 255.0
+    mass = drawn.sum((1, 2))
+    x = (drawn.sum(1) * np.arange(128)).sum(1) / mass - 63.5
+    y = (drawn.sum(2) * np.arange(128)).sum(1) / mass - 63.5
+    assert x.std() == pytest.approx(BOX_SHIFT_X, rel=0.06)
+    assert y.std() == pytest.approx(BOX_SHIFT_Y, rel=0.06)
+    assert np.log(mass / mass.mean()).std() == pytest.approx(2 * BOX_LOG_SCALE, rel=0.1)
+
+
+def test_a_coin_decides_which_views_are_loose() -> None:
+    index, view = np.arange(6).repeat(50), np.tile(np.arange(1, 51), 6)
+    drawn = {
+        chance: view_inputs(CROPS, index, view, replace(STILL, loose=chance), 3, MATRIX, 96, 96)
+        for chance in (0.0, 0.5, 1.0)
+    }
+    loose = (drawn[0.5] != drawn[0.0]).any((1, 2, 3))
+    assert loose.mean() == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_array_equal(drawn[0.5][loose], drawn[1.0][loose])
+
+
+def test_nets_of_loose_views_alone_ask_for_boxes() -> None:
+    assert {name: recipe.template for name, recipe in RECIPES.items()} == {
+        "light": "arcface",
+        "standard": "arcface",
+        "mixing": "arcface",
+        "unaligned": "box",
+        "both": "arcface",
+    }
 
 
 def test_view_zero_is_the_clean_crop() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 
@@ -41,6 +41,7 @@ def study(
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the networks.")] = 1,
+    backend: BackendOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     seed: SeedOption = 0,
@@ -74,12 +75,15 @@ def study(
     own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
     runs = out / f"{name}-runs"
     wanted = trials or (min(QUICK_TRIALS, chosen.trials) if quick else chosen.trials)
-    rows = chosen.run(Context(models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, wanted))
+    context = Context(
+        models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, trials=wanted, backend=backend
+    )
+    rows = chosen.run(context)
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, measured, seeds, model or (), trials),
+        "command": _command(name, quick, measured, seeds, model or (), trials, backend),
         "rows": rows,
     }
     _write(chosen, result, out)
@@ -102,10 +106,13 @@ def _view(study: Study, wanted: int | None) -> int:
     return study.views[0] if wanted is None else wanted
 
 
-def _command(name: str, quick: bool, view: int, seeds: int, models: Sequence[str], trials: int | None) -> str:
+def _command(
+    name: str, quick: bool, view: int, seeds: int, models: Sequence[str], trials: int | None, backend: str | None
+) -> str:
     named = "".join(f" --model {Path(model).name}" for model in models)
     if trials is not None:
         named += f" --trials {trials}"
+    named += f" --backend {backend}" if backend else ""
     if quick:
         return f"facelet study {name} --quick{named}"
     return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet{named}"

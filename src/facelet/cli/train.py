@@ -13,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingExtraError
+from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ EpochsOption = Annotated[float, typer.Option("--epochs", help="Passes over the t
 LearningRateOption = Annotated[float, typer.Option("--learning-rate", help="Peak of the schedule.")]
 WarmupOption = Annotated[float, typer.Option("--warmup", help="Fraction of the steps over which the rate rises.")]
 ScheduleOption = Annotated[str, typer.Option("--schedule", help="How the rate falls after it: cosine or linear.")]
-RecipeOption = Annotated[str, typer.Option("--recipe", help="Augmentation: light, standard or mixing.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="Augmentation: light, standard, mixing, unaligned, both.")]
 GeometryOption = Annotated[float, typer.Option("--geometry", help="Factor on the recipe's rotation, zoom and shift.")]
 PhotometryOption = Annotated[
     float, typer.Option("--photometry", help="Factor on the recipe's brightness, colour, loss of colour and blur.")
@@ -163,7 +163,7 @@ def distill(
         view_seed=view_seed,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
-    watch = _view1(lfw, student, detector, detector_model, show)
+    watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
         run = run_distillation(options, transfer, command=command_line(), watch=watch, on_tick=tick, progress=told)
     _report(run, options.out, show)
@@ -233,7 +233,7 @@ def triplet(
         margin=margin,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
-    watch = _view1(lfw, student, detector, detector_model, show)
+    watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
@@ -298,23 +298,29 @@ def open_data(
     return transfer
 
 
-def _view1(lfw: Path | None, student: str, detector: str, detector_model: Path | None, show: Output) -> Watcher | None:
-    """A watcher of the View-1 accuracy on `--lfw`, or None without it."""
+def _view1(
+    lfw: Path | None, student: str, recipe: str, detector: str, detector_model: Path | None, show: Output
+) -> Watcher | None:
+    """A watcher of the View-1 accuracy on `--lfw`, its photos cut as the recipe's nets need it; None without it."""
     if lfw is None:
         return None
     from facelet.assets import cache_dir
     from facelet.data.lfw import load_lfw
+    from facelet.data.views import RECIPES
     from facelet.evaluate.verification import fold_accuracy, pair_distances
     from facelet.faces.crops import CropCache, crop_benchmark
     from facelet.nets import build_net
-    from facelet.train.run import TEMPLATE, embed_pixels
+    from facelet.train.run import embed_pixels
 
+    if recipe not in RECIPES:
+        raise UnknownNameError("recipe", recipe, RECIPES)
+    template = RECIPES[recipe].template
     size = int(build_net(student).input_size)  # type: ignore[arg-type]
     finder = open_detector(detector, detector_model)
     pairs, root = load_lfw(lfw, view=1, cache_dir=cache_dir())
     paths = [root / key for key in pairs.images]
     with show.progress("LFW View 1 crops") as advance:
-        crops = crop_benchmark(paths, finder, TEMPLATE, size, size, CropCache(cache_dir() / "crops"), advance).crops
+        crops = crop_benchmark(paths, finder, template, size, size, CropCache(cache_dir() / "crops"), advance).crops
 
     def watch(net: Any) -> dict[str, float]:
         distances = pair_distances(embed_pixels(net, crops), pairs)

@@ -13,7 +13,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -65,6 +65,17 @@ class TransferSet:
     def n_images(self) -> int:
         """Number of crops."""
         return len(self.crops)
+
+    def subset(self, rows: NDArray[np.int64]) -> TransferSet:
+        """The crops of some rows, `(m,)` ascending, read into memory."""
+        chosen = hashlib.sha256(np.asarray(rows, np.int64).tobytes()).hexdigest()[:8]
+        return replace(
+            self,
+            crops=np.ascontiguousarray(self.crops[rows]),
+            identity=self.identity[rows],
+            source=self.source[rows],
+            key=f"{self.key}-{len(rows)}-{chosen}",
+        )
 
     def labelled(self, min_photos: int = 2) -> NDArray[np.int64]:
         """Indices of the crops whose person has at least `min_photos` crops, `(m,)`."""

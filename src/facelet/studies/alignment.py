@@ -1,9 +1,9 @@
-"""What alignment is worth: the same nets on crops that are aligned ever less well."""
+"""What alignment is worth: nets trained on aligned crops, on others and on both, on crops aligned ever less well."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,144 +11,203 @@ from numpy.typing import NDArray
 
 from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy, pair_distances
-from facelet.faces.align import box_crop, center_crop, similarity, square_crop, warp_to
-from facelet.faces.detect import Face
+from facelet.faces.align import center_crop
 from facelet.faces.templates import load_template
-from facelet.studies.study import Context, Photos, Row, Study
+from facelet.model_files import find_model, load_model
+from facelet.studies.arms import BATCH, distilled
+from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
+from facelet.studies.failures import FAILED, policies
+from facelet.studies.study import Context, Row, Study
 
-Crop = NDArray[np.uint8]
-Cropper = Callable[[Crop, Face, str, int, np.random.Generator], Crop]
-"""Photo, face, template, side of the crop and a stream of numbers to a square crop."""
+Vectors = NDArray[np.float32]
+Kind = tuple[str, int]
+"""Template with landmarks and side: nets of one kind eat the same crops."""
 
-EYES = (0, 1)
-"""Of the five landmarks."""
+RECIPES = {"aligned": "standard", "unaligned": "unaligned", "both": "both"}
+"""What a net is trained on, and the recipe of its views."""
 
-CHUNK = 512
+STEPS, QUICK_STEPS = 400, 4
+LEARNING_RATE = 2e-3
+"""Half of a fresh net's, as the nets go on from trained weights."""
 
-
-def affine(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, jitter: float = 0.0) -> Crop:
-    """The similarity of all five landmarks, each moved by noise of `jitter` per cent of the distance of the eyes."""
-    eyes = face.landmarks[list(EYES)]
-    step = jitter / 100 * float(np.linalg.norm(eyes[0] - eyes[1]))
-    moved = face.landmarks + rng.normal(0, 1, face.landmarks.shape) * step
-    return _laid(image, moved, face, template, side, range(len(moved)))
-
-
-def eyes_only(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
-    """The similarity that brings both eyes to their places."""
-    return _laid(image, face.landmarks, face, template, side, EYES)
-
-
-def _laid(
-    image: Crop, landmarks: NDArray[np.float64], face: Face, template: str, side: int, chosen: range | tuple[int, ...]
-) -> Crop:
-    laid = load_template(template)
-    points = laid.points[face.scheme]
-    matrix = similarity(landmarks[list(chosen)], points[list(chosen)])
-    return warp_to(image, matrix, laid.box, side, side)
-
-
-def box(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, margin: float = 0.0) -> Crop:
-    """The upright square around the detector's box; with a margin in per cent of its own side all around."""
-    if not margin:
-        return box_crop(image, face, side, side)
-    x0, y0, x1, y1 = face.box
-    long = max(x1 - x0, y1 - y0) * (1 + 2 * margin / 100)
-    return square_crop(image, (x0 + x1) / 2, (y0 + y1) / 2, long, side, side)
-
-
-ARMS: dict[str, Cropper] = {
-    "five-point affine": affine,
-    "eyes only": eyes_only,
-    "affine, landmarks off by 5 %": partial(affine, jitter=5.0),
-    "affine, landmarks off by 10 %": partial(affine, jitter=10.0),
-    "affine, landmarks off by 20 %": partial(affine, jitter=20.0),
-    "box like the template": box,
-    "box, margin 10 %": partial(box, margin=10.0),
-    "box, margin 20 %": partial(box, margin=20.0),
-    "box, margin 40 %": partial(box, margin=40.0),
-}
+CHUNK = 256
+"""Photos whose crops are held at a time."""
 
 
 def run(context: Context) -> list[Row]:
-    """Accuracy of every model with every way to crop; photos without a face take the centre."""
+    """Accuracy of every net with every cropping, and with each policy for photos in which no face is found."""
+    trained = _trained(context)
+    ways = (*[None] * len(context.models), *trained)
+    nets = [*map(find_model, context.models), *trained.values()]
+    embedders = [Embedder.load(net, context.backend, context.threads) for net in nets]
     rows = []
-    for name in context.models:
-        embedder = Embedder.load(name, threads=context.threads)
-        aligned: float | None = None
-        for arm, cropper in ARMS.items():
-            seeds = context.seeds if "off" in arm else context.seeds[:1]
-            found = [_accuracy(context, embedder, arm, cropper, seed) for seed in seeds]
-            folds = np.array([accuracy for accuracy, _ in found])
-            accuracy = 100 * float(folds.mean())
-            aligned = accuracy if aligned is None else aligned
-            rows.append(
-                {
-                    "model": embedder.card.name,
-                    "arm": arm,
-                    "accuracy": accuracy,
-                    "std": 100 * float(np.mean([std for _, std in found])),
-                    "lost": aligned - accuracy,
-                    "seeds": len(seeds),
-                }
-            )
+    for way, embedder, vectors in zip(ways, embedders, _embedded(context, embedders), strict=True):
+        card = embedder.card
+        own = SQUARE if card.template == "box" else AFFINE
+        told = {"model": f"{card.name}, {way}" if way else card.name, "trained": way}
+        rows += [{**told, **row} for row in _rows(context, own, vectors)]
     return rows
 
 
-def _accuracy(context: Context, embedder: Embedder, arm: str, cropper: Cropper, seed: int) -> tuple[float, float]:
-    photos, card = context.photos, embedder.card
-    rng = np.random.default_rng(seed)
-    parts = []
-    with context.progress(f"{card.name}, {arm}") as advance:
-        total = len(photos.faces)
+def _trained(context: Context) -> dict[str, Path]:
+    """The first model, trained on in each way by the second, which says what it thinks of the aligned crop."""
+    student, teacher = load_model(context.models[0]), context.models[1 % len(context.models)]
+    steps, transfer = QUICK_STEPS if context.quick else STEPS, context.transfer
+    if transfer.n_images > steps * BATCH:  # what no step shows, the teacher need not see
+        order = np.random.default_rng(context.seeds[0]).permutation(transfer.n_images)
+        transfer = transfer.subset(np.sort(order[: steps * BATCH]))
+    return {
+        way: distilled(
+            context,
+            way,
+            transfer,
+            steps,
+            student=student.card.name,
+            teachers=(teacher,),
+            warm_start=student.path,
+            learning_rate=LEARNING_RATE,
+            recipe=recipe,
+        )
+        for way, recipe in RECIPES.items()
+    }
+
+
+def _passes(context: Context) -> Iterator[tuple[str, int]]:
+    """Each cropping with each seed that it needs; only those that policies need where the study is but tried."""
+    for cropping in (AFFINE, SQUARE, CENTRE) if context.quick else CROPPINGS:
+        for seed in context.seeds if is_random(cropping) else context.seeds[:1]:
+            yield cropping, seed
+
+
+def _embedded(context: Context, embedders: list[Embedder]) -> list[dict[tuple[str, int], Vectors]]:
+    """Per net and pass, the embedding of every photo `(n, d)`; each photo is read once."""
+    passes = list(_passes(context))
+    parts: list[dict[tuple[str, int], list[Vectors]]] = [{each: [] for each in passes} for _ in embedders]
+    kinds = list(dict.fromkeys(_kind(embedder) for embedder in embedders))
+    streams = {(kind, each): np.random.default_rng(each[1]) for kind in kinds for each in passes}
+    total = len(context.photos.faces)
+    with context.progress("photos") as advance:
         for start in range(0, total, CHUNK):
             chosen = range(start, min(start + CHUNK, total))
-            crops = [_cropped(photos, index, cropper, card.template, card.height, rng) for index in chosen]
-            parts.append(embedder.embed(np.stack(crops)))
+            images = [context.photos.load(index) for index in chosen]
+            for kind in kinds:
+                for each in passes:
+                    crops = _cropped(context, images, chosen, each[0], kind, streams[kind, each])
+                    for embedder, mine in zip(embedders, parts, strict=True):
+                        if _kind(embedder) == kind:
+                            mine[each].append(embedder.embed(crops))
             advance(chosen.stop, total)
-    folds = fold_accuracy(pair_distances(np.concatenate(parts), photos.pairs), photos.pairs)
-    return folds.mean, folds.std
+    return [{each: np.concatenate(found) for each, found in mine.items()} for mine in parts]
 
 
-def _cropped(photos: Photos, index: int, cropper: Cropper, template: str, side: int, rng: np.random.Generator) -> Crop:
-    image, face = photos.load(index), photos.faces[index]
-    return center_crop(image, side, side) if face is None else cropper(image, face, template, side, rng)
+def _kind(embedder: Embedder) -> Kind:
+    """A net for unaligned photos is laid where its crops lie on average, on "arcface"."""
+    card = embedder.card
+    return card.template if load_template(card.template).points else "arcface", card.height
+
+
+def _cropped(
+    context: Context,
+    images: list[NDArray[np.uint8]],
+    chosen: range,
+    cropping: str,
+    kind: Kind,
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:
+    template, side = kind
+    crops = np.empty((len(images), side, side, 3), np.uint8)
+    for row, (image, index) in enumerate(zip(images, chosen, strict=True)):
+        face = context.photos.faces[index]
+        if face is None:
+            crops[row] = center_crop(image, side, side)
+        else:
+            crops[row] = CROPPINGS[cropping](image, face, template, side, rng)
+    return crops
+
+
+def _rows(context: Context, own: str, vectors: dict[tuple[str, int], Vectors]) -> list[Row]:
+    """Rows of one net.
+
+    Args:
+        own: the cropping that the net is meant for, which the policies start from.
+        vectors: embeddings of all photos by cropping and seed.
+    """
+    pairs, first = context.photos.pairs, context.seeds[0]
+    rows: list[Row] = []
+    for cropping in dict.fromkeys(arm for arm, _ in vectors):
+        found = [
+            fold_accuracy(pair_distances(mine, pairs), pairs) for (arm, _), mine in vectors.items() if arm == cropping
+        ]
+        rows.append(
+            {
+                "arm": cropping,
+                "policy": None,
+                "accuracy": 100 * float(np.mean([folds.mean for folds in found])),
+                "std": 100 * float(np.mean([folds.std for folds in found])),
+                "told": 100.0,
+                "seeds": len(found),
+            }
+        )
+    for policy, (right, told) in policies(vectors[own, first], vectors[CENTRE, first], pairs, first).items():
+        rows.append(
+            {
+                "arm": own,
+                "policy": policy,
+                "accuracy": 100 * right,
+                "std": None,
+                "told": 100 * told,
+                "seeds": 1,
+            }
+        )
+    aligned = rows[0]["accuracy"]
+    return [{**row, "lost": aligned - row["accuracy"]} for row in rows]
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Bars of accuracy, one group an arm."""
-    axes = figure.add_subplot()
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    width = 0.8 / len(models)
-    for place, model in enumerate(models):
-        mine = {row["arm"]: row for row in rows if row["model"] == model}
-        axes.bar(
-            np.arange(len(arms)) + (place - (len(models) - 1) / 2) * width,
-            [mine[arm]["accuracy"] for arm in arms],
-            width,
-            label=model,
+    """Left, a line of accuracies over croppings for each net, the trained ones thick; right, the policies."""
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+    croppings = list(dict.fromkeys(row["arm"] for row in rows if not row["policy"]))
+    told = list(dict.fromkeys(row["policy"] for row in rows if row["policy"]))
+    for name in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == name]
+        thick = mine[0]["trained"] is not None
+        line = {"marker": "o", "linewidth": 2.2, "markersize": 5} if thick else {"marker": ".", "linewidth": 0.8}
+        accuracy = {row["arm"]: row["accuracy"] for row in mine if not row["policy"]}
+        drawn = left.plot(range(len(croppings)), [accuracy[arm] for arm in croppings], label=name, **line)
+        with_policy = {row["policy"]: row["accuracy"] for row in mine if row["policy"]}
+        right.plot(
+            range(len(told)),
+            [with_policy[policy] for policy in told],
+            **{**line, "linestyle": "none", "color": drawn[0].get_color()},
         )
-    axes.set_xticks(range(len(arms)), labels=arms, rotation=30, ha="right", fontsize=8)
-    axes.set_ylim(min(50, *(row["accuracy"] for row in rows)), 100)
-    axes.set_ylabel("accuracy, %")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    for axes, labels in ((left, croppings), (right, told)):
+        axes.set_xticks(range(len(labels)), labels=labels, rotation=40, ha="right", fontsize=7)
+        axes.grid(alpha=0.3)
+    left.set_ylim(50, 100)
+    left.set_ylabel("accuracy, %")
+    right.set_xlim(-0.5, len(told) - 0.5)
+    right.set_title(f"{FAILED} % not found", fontsize=8)
+    left.legend(fontsize=7, loc="lower left")
 
 
 ALIGNMENT = Study(
     name="alignment",
     title="What alignment is worth",
     question="The original work found that leaving the affine step out costs only a modest amount. Here nets that "
-    "were trained on aligned crops meet crops that are aligned ever less well. What a net that was trained without "
-    "alignment, or on both, would lose is not measured here.",
-    models=("facelet_s", "facelet_xs", "mobilenet_v2_050", "nn4_small2"),
+    "were trained on aligned crops meet crops that are aligned ever less well, and so do three nets that differ in "
+    f"what they saw: the first model goes on from its weights for {STEPS} steps of {BATCH} crops (a short schedule, "
+    "the same for each), shown aligned views, views that lie as the square around a detector's box does "
+    "(`--recipe unaligned`), or one or the other by a coin (`--recipe both`), and is always told what the second model "
+    "says of the aligned crop.",
+    models=("mobilenet_v2_035", "facelet_s", "mobilenet_v2_050", "nn4_small2"),
     columns=(
         ("model", "model"),
         ("arm", "crop"),
+        ("policy", f"{FAILED} % not found"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
         ("lost", "points lost"),
+        ("told", "pairs with a verdict %"),
         ("seeds", "seeds"),
     ),
     run=run,

@@ -88,7 +88,7 @@ class Accuracy:
         `accuracy` and `std` over folds; `tar` at `TAR_FAR` and `auc`, over all pairs at once, which tell closer models
         apart.
         """
-        embedder = Embedder.load(model, threads=self.context.threads)
+        embedder = Embedder.load(model, self.context.backend, self.context.threads)
         card = embedder.card
         key = (card.template, card.height, card.width)
         if key not in self._crops:

@@ -27,7 +27,7 @@ def fitted_map(source: Vectors, target: Vectors) -> Vectors:
 
 def run(context: Context) -> list[Row]:
     """Every model against every other: probes of one, gallery of the other, straight and through a linear map."""
-    embedders = [Embedder.load(name, threads=context.threads) for name in context.models]
+    embedders = [Embedder.load(name, context.backend, context.threads) for name in context.models]
     measured = {e.card.name: e.embed(aligned_crops(context, e.card)) for e in embedders}
     learned = {}
     with context.progress("vectors to fit on") as advance:

@@ -59,6 +59,7 @@ class Context:
         threads: of the networks.
         progress: opens a progress bar.
         trials: of a search; 0 where the study is none.
+        backend: that runs the models; None takes the one that fits each file.
     """
 
     models: tuple[str, ...]
@@ -71,6 +72,7 @@ class Context:
     threads: int
     progress: Progress
     trials: int = 0
+    backend: str | None = None
 
 
 @dataclass(frozen=True)

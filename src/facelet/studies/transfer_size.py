@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -54,19 +52,9 @@ def _arms(context: Context) -> list[tuple[str, TransferSet]]:
     if whole.sources == SYNTHETIC_SOURCES:
         raise InputError("--transfer: the study transfer-size needs shards of real crops, or --quick")
     order = rng.permutation(whole.n_images)
-    arms = [("real", _subset(whole, np.sort(order[:size]))) for size in SIZES if size < whole.n_images]
+    arms = [("real", whole.subset(np.sort(order[:size]))) for size in SIZES if size < whole.n_images]
     arms.append(("real", whole))
     return [*arms, *(("synthetic", synthetic_transfer_set(*shape, context.seeds[0])) for shape in SYNTHETIC)]
-
-
-def _subset(transfer: TransferSet, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TransferSet:
-    return replace(
-        transfer,
-        crops=np.ascontiguousarray(transfer.crops[rows]),
-        identity=transfer.identity[rows],
-        source=transfer.source[rows],
-        key=f"{transfer.key}-{len(rows)}",
-    )
 
 
 def draw(rows: list[Row], figure: Figure) -> None:

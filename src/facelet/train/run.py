@@ -482,7 +482,7 @@ def _run(
         name=options.name or options.student,
         height=size,
         width=size,
-        template=TEMPLATE,
+        template=RECIPES[options.recipe].template,
         embedding_size=int(net.embedding_size),  # type: ignore[arg-type]
         parameters=count_parameters(net),
         macs=count_macs(net, size),

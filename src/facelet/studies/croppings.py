@@ -1,0 +1,81 @@
+"""Ways to cut a face out of a photo, from careful to careless: the arms of the study `alignment`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.faces.align import box_crop, center_crop, similarity, square_crop, warp_to
+from facelet.faces.detect import Face
+from facelet.faces.templates import load_template
+
+Crop = NDArray[np.uint8]
+Cropper = Callable[[Crop, Face, str, int, np.random.Generator], Crop]
+"""Photo, face, template, side of the crop and a stream of numbers to a square crop."""
+
+EYES = (0, 1)
+"""Of the five landmarks."""
+
+
+def affine(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, jitter: float = 0.0) -> Crop:
+    """The similarity of all five landmarks, each moved by noise of `jitter` per cent of the distance of the eyes."""
+    eyes = face.landmarks[list(EYES)]
+    step = jitter / 100 * float(np.linalg.norm(eyes[0] - eyes[1]))
+    moved = face.landmarks + rng.normal(0, 1, face.landmarks.shape) * step
+    return _laid(image, moved, face, template, side, range(len(moved)))
+
+
+def eyes_only(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
+    """The similarity that brings both eyes to their places."""
+    return _laid(image, face.landmarks, face, template, side, EYES)
+
+
+def _laid(
+    image: Crop, landmarks: NDArray[np.float64], face: Face, template: str, side: int, chosen: range | tuple[int, ...]
+) -> Crop:
+    laid = load_template(template)
+    points = laid.points[face.scheme]
+    matrix = similarity(landmarks[list(chosen)], points[list(chosen)])
+    return warp_to(image, matrix, laid.box, side, side)
+
+
+def square(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
+    """The upright square around the detector's box that lies as the template does on average."""
+    return box_crop(image, face, side, side)
+
+
+def box(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, margin: float = 0.0) -> Crop:
+    """The square around the middle of the detector's box, with a margin in per cent of its longer side all around."""
+    x0, y0, x1, y1 = face.box
+    long = max(x1 - x0, y1 - y0) * (1 + 2 * margin / 100)
+    return square_crop(image, (x0 + x1) / 2, (y0 + y1) / 2, long, side, side)
+
+
+def centre(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
+    """The middle of the photo, whatever the detector says."""
+    return center_crop(image, side, side)
+
+
+AFFINE, SQUARE, CENTRE = "five-point affine", "box like the template", "centre of the photo"
+
+CROPPINGS: dict[str, Cropper] = {
+    AFFINE: affine,
+    "eyes only": eyes_only,
+    "affine, landmarks off by 5 %": partial(affine, jitter=5.0),
+    "affine, landmarks off by 10 %": partial(affine, jitter=10.0),
+    "affine, landmarks off by 20 %": partial(affine, jitter=20.0),
+    SQUARE: square,
+    "box, margin 0 %": box,
+    "box, margin 10 %": partial(box, margin=10.0),
+    "box, margin 20 %": partial(box, margin=20.0),
+    "box, margin 40 %": partial(box, margin=40.0),
+    CENTRE: centre,
+}
+
+
+def is_random(cropping: str) -> bool:
+    """Whether a cropping depends on its stream of numbers."""
+    return "off" in cropping
