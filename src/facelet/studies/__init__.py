@@ -6,6 +6,9 @@ from facelet.studies.alignment import ALIGNMENT
 from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.pruning import PRUNING
 from facelet.studies.study import Study
+from facelet.studies.teachers import TEACHERS
 from facelet.studies.transfer_size import TRANSFER_SIZE
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING, TRANSFER_SIZE)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING, TEACHERS, TRANSFER_SIZE)
+}

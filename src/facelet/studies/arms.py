@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import MissingExtraError
-from facelet.evaluate.verification import fold_accuracy, pair_distances
+from facelet.evaluate.verification import auc, fold_accuracy, pair_distances
 from facelet.studies.study import Context, Row, aligned_crops
 
 BATCH = 64
 
 
-def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **options: Any) -> Path:
+def distilled(context: Context, name: str, transfer: TransferSet, steps: int, /, **options: Any) -> Path:
     """Distils a student for a number of steps and returns its `model.onnx`.
 
     A finished arm is taken as it lies there, a broken one goes on from its checkpoint: a study resumes by being
@@ -29,28 +29,26 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **
     """
     try:
         from facelet.train.checkpoint import CHECKPOINT
-        from facelet.train.run import MODEL_FILE, DistillOptions, distill
+        from facelet.train.run import MODEL_FILE, DistillOptions, distill, split_holdout
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
         return folder / MODEL_FILE
-    chosen = DistillOptions(
-        out=folder,
-        epochs=steps / (transfer.n_images // BATCH),
-        **{
-            "batch_size": BATCH,
-            "holdout": 0.0,
-            "watch_every": 0,
-            "seed": context.seeds[0],
-            "threads": context.threads,
-            "resume": (folder / CHECKPOINT).exists(),
-            **options,
-        },
-    )
+    chosen: dict[str, Any] = {
+        "batch_size": BATCH,
+        "holdout": 0.0,
+        "watch_every": 0,
+        "seed": context.seeds[0],
+        "threads": context.threads,
+        "resume": (folder / CHECKPOINT).exists(),
+        **options,
+    }
+    learned, _ = split_holdout(transfer.n_images, chosen["holdout"], chosen["seed"])
+    wanted = DistillOptions(out=folder, epochs=steps / max(1, len(learned) // BATCH), **chosen)
     with context.progress(name) as advance:
-        return distill(chosen, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
+        return distill(wanted, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
 
 
 class Accuracy:
@@ -61,12 +59,21 @@ class Accuracy:
         self._crops: dict[tuple[Any, ...], NDArray[np.uint8]] = {}
 
     def of(self, model: Path | str) -> Row:
-        """`accuracy` and `std` over folds, percent, of a file or a shipped model's name."""
+        """`accuracy`, its `std` over folds and `auc`, percent, of a file or a shipped model's name."""
+        return self.told(self.vectors(model))
+
+    def vectors(self, model: Path | str) -> NDArray[np.float32]:
+        """What a model says of every photo, `(n_images, d)` unit vectors."""
         embedder = Embedder.load(model, threads=self.context.threads)
         card = embedder.card
         key = (card.template, card.height, card.width)
         if key not in self._crops:
             self._crops = {key: aligned_crops(self.context, card)}  # of the last alignment only: they are large
+        return embedder.embed(self._crops[key])
+
+    def told(self, vectors: NDArray[np.float32]) -> Row:
+        """The figures of `of`, of what a model said of every photo."""
         pairs = self.context.photos.pairs
-        folds = fold_accuracy(pair_distances(embedder.embed(self._crops[key]), pairs), pairs)
-        return {"accuracy": 100 * folds.mean, "std": 100 * folds.std}
+        distances = pair_distances(vectors, pairs)
+        folds = fold_accuracy(distances, pairs)
+        return {"accuracy": 100 * folds.mean, "std": 100 * folds.std, "auc": 100 * auc(distances, pairs.same)}

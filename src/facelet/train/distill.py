@@ -23,7 +23,7 @@ from facelet.data.embedding_cache import EmbeddingCache, Tap
 from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe, view_inputs
 from facelet.errors import InputError
-from facelet.train.targets import TargetMap, join
+from facelet.train.targets import Target
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class DistillTask:
         student: net with `(n, 3, height, width)` in, unit vectors out.
         caches: one per teacher, over the same transfer set, recipe and seed.
         index: crops to train on, `(m,)`; others are held out.
+        target: from what the teachers say to what the student shall say.
         matrix: from the crop canvas to the student's input.
         consistent: train on the cached views, against the teacher's answer for that very view; otherwise on
             fresh views every epoch, against the answer for the clean crop.
@@ -85,8 +86,7 @@ class DistillTask:
         caches: list[EmbeddingCache],
         *,
         index: NDArray[np.int64],
-        target_map: TargetMap,
-        how: str,
+        target: Target,
         recipe: ViewRecipe,
         seed: int,
         batch_size: int,
@@ -98,7 +98,7 @@ class DistillTask:
         loss: str = "mse",
     ) -> None:
         self.student, self.transfer, self.caches = student, transfer, caches
-        self.index, self.target_map, self.how = index, target_map, how
+        self.index, self.target = index, target
         self.recipe, self.seed, self.batch_size = recipe, seed, batch_size
         self.matrix, self.size, self.consistent = matrix, size, consistent
         self.hint_weight = hint_weight
@@ -122,8 +122,7 @@ class DistillTask:
         pixels = view_inputs(
             self.transfer.crops, index, view, self.recipe, self.seed, self.matrix, self.size, self.size
         )
-        parts = [_gather(cache.embeddings, index, cached) for cache in self.caches]
-        target = self.target_map(join(parts, self.how))
+        target = self.target([_gather(cache.embeddings, index, cached) for cache in self.caches])
         hints = self.hints.targets(index, cached)
         return Batch(torch.from_numpy(pixels), torch.from_numpy(target), hints)
 
