@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import MissingExtraError
+from facelet.errors import training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances
 from facelet.studies.study import Context, Row, aligned_crops
 
@@ -27,11 +27,9 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, /,
         name: of the arm, its folder in the study's.
         options: of `DistillOptions`, `student` and `teachers` among them; the rest has the study's defaults.
     """
-    try:
+    with training_extra():
         from facelet.train.checkpoint import CHECKPOINT
-        from facelet.train.run import MODEL_FILE, DistillOptions, distill, split_holdout
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
+        from facelet.train.run import MODEL_FILE, DistillOptions, distill
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
@@ -45,10 +43,26 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, /,
         "resume": (folder / CHECKPOINT).exists(),
         **options,
     }
-    learned, _ = split_holdout(transfer.n_images, chosen["holdout"], chosen["seed"])
+    learned, _ = held_out(transfer, chosen["holdout"], chosen["seed"])
     wanted = DistillOptions(out=folder, epochs=steps / max(1, len(learned) // BATCH), **chosen)
     with context.progress(name) as advance:
         return distill(wanted, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
+
+
+def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The crops that a distillation with `holdout=fraction` learns from, and those that it does not, sorted."""
+    with training_extra():
+        from facelet.train.run import split_holdout
+
+    return split_holdout(transfer.n_images, fraction, seed)
+
+
+def embedding_size(student: str) -> int:
+    """Of a net that can be trained, by its name."""
+    with training_extra():
+        from facelet.nets import build_net
+
+    return int(build_net(student).embedding_size)  # type: ignore[arg-type]
 
 
 class Accuracy:
