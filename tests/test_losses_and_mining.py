@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from torch import nn
 
@@ -13,7 +14,7 @@ from facelet.train.distill import epoch_rows
 from facelet.train.losses import EMBEDDING_LOSSES
 from facelet.train.mining import semi_hard, squared_distances, triplet_loss
 from facelet.train.optimizers import make_optimizer, orthogonalize
-from facelet.train.targets import fit_target_map, join
+from facelet.train.targets import fit_target, fit_target_map, join, rotation
 
 
 def on_circle(*degrees: float) -> torch.Tensor:
@@ -96,6 +97,29 @@ def test_target_map_keeps_what_lies_in_a_subspace() -> None:
     np.testing.assert_allclose(same(vectors), vectors, atol=1e-6)
     with pytest.raises(InputError, match="exceed"):
         fit_target_map(vectors, 21)
+
+
+def test_the_rotation_is_scipys() -> None:
+    random = np.random.default_rng(2)
+    source, goal = (random.normal(size=(50, 7)).astype(np.float32) for _ in range(2))
+    oracle, _ = scipy.linalg.orthogonal_procrustes(source.astype(np.float64), goal.astype(np.float64))
+    np.testing.assert_allclose(rotation(source, goal), oracle, atol=1e-5)
+
+
+def test_procrustes_averages_what_a_turned_teacher_means() -> None:
+    random = np.random.default_rng(3)
+    first = random.normal(size=(200, 6))
+    first = (first / np.linalg.norm(first, axis=1, keepdims=True)).astype(np.float32)
+    # the same teacher in other coordinates, and in more of them: the average must be the first teacher itself
+    turn = np.linalg.qr(random.normal(size=(6, 6)))[0].astype(np.float32)
+    wider = np.linalg.qr(random.normal(size=(9, 6)))[0].astype(np.float32).T
+    parts = [first, first @ turn, first @ wider]
+    target = fit_target(parts, "procrustes", 6)
+    np.testing.assert_allclose(target(parts), first, atol=1e-5)
+    raw = fit_target(parts[:2], "average", 6)(parts[:2])
+    assert (raw * first).sum(1).mean() < 0.9, "the plain average of unrelated coordinates is neither teacher"
+    with pytest.raises(InputError, match="exceed"):
+        fit_target([first, first[:, :4]], "procrustes", 6)
 
 
 def test_an_epoch_takes_every_row_at_most_once() -> None:

@@ -11,18 +11,22 @@ import pytest
 
 from conftest import Ended
 from facelet.data.pairs import Pairs
+from facelet.data.transfer import TransferSet
 from facelet.errors import DeviceError
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
 from facelet.quantize.calibrate import unit
-from facelet.studies import STUDIES
+from facelet.studies import STUDIES, transfer_size
+from facelet.studies.arms import held_out
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.size import front
 from facelet.studies.study import cell, page, save_plot
+from facelet.studies.teachers import Arm, arms
+from tiny_training import tiny_set
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -149,6 +153,7 @@ def test_a_page_holds_what_its_json_holds() -> None:
         (("study", "alignment", "--data", "nowhere"), "nowhere"),
         (("study", "--pages", "--out", "empty"), "holds no results"),
         (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
+        (("study", "teachers", "--quick", "--model", "facelet_xs"), "needs a student and then its teachers"),
         (("study", "transfer-size"), "--transfer: the study transfer-size needs shards of real crops"),
     ],
 )
@@ -171,3 +176,32 @@ def test_damaged_results_are_refused(cli: Callable[..., Ended], tmp_path: Path) 
 
 def test_studies_are_listed(cli: Callable[..., Ended]) -> None:
     assert set(STUDIES) <= set(cli("study").out.split())
+
+
+def test_teachers_are_tried_alone_and_the_first_two_together() -> None:
+    three = arms([128, 256, 128])
+    assert [arm.teachers for arm in three] == [(0,), (1,), (2,), (0, 1), (0, 1)]
+    assert [arm.join for arm in three[3:]] == ["concatenate", "procrustes"]
+    assert [arm.join for arm in arms([128, 128])[2:]] == ["concatenate", "procrustes", "average"]
+    assert arms([128]) == [Arm((0,))]
+
+
+def test_smaller_real_sets_lie_within_larger_ones_and_none_holds_an_unseen_crop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer_size, "SIZES", (5, 20, 10_000))
+    monkeypatch.setattr(transfer_size, "SYNTHETIC", ((2, 3),))
+    whole = tiny_set()
+    learned, held = held_out(whole, 0.1, seed=0)
+    five, twenty, everything, drawn = transfer_size.arms(whole, learned, 0.1, 0)
+
+    def rows_of(transfer: TransferSet) -> set[int]:
+        return {int(np.flatnonzero((whole.crops == crop).all(axis=(1, 2, 3)))[0]) for crop in transfer.crops}
+
+    assert rows_of(five.transfer) < rows_of(twenty.transfer) < set(learned.tolist())
+    assert not rows_of(twenty.transfer) & set(held.tolist())
+    assert len({five.transfer.key, twenty.transfer.key, whole.key}) == 3
+    other = transfer_size.arms(whole, learned, 0.1, 1)[0].transfer
+    assert other.key != five.transfer.key, "a cache of embeddings is found by the key: other crops, another key"
+    assert (everything.transfer, everything.holdout) == (whole, 0.1)
+    assert (drawn.source, drawn.transfer.n_images) == ("synthetic", 6)

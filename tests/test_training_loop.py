@@ -24,7 +24,7 @@ from facelet.errors import CheckpointError, InputError
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
 from facelet.train.run import LATER_OPTIONS, NOT_IDENTITY, DistillOptions, run_identity
-from facelet.train.targets import fit_target_map, join
+from facelet.train.targets import fit_target
 from facelet.train.triplet import TripletTask
 from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
 
@@ -48,8 +48,7 @@ def distill_task(
         transfer,
         [cache if hints else EmbeddingCache(cache.embeddings, ())],
         index=np.arange(transfer.n_images),
-        target_map=fit_target_map(join([np.asarray(cache.embeddings[0])], "concatenate"), 8),
-        how="concatenate",
+        target=fit_target([np.asarray(cache.embeddings[0])], "concatenate", 8),
         recipe=recipe,
         seed=seed,
         view_seed=0,
@@ -84,7 +83,7 @@ def test_consistent_targets_are_the_teachers_answers_for_the_pixels_of_the_batch
     task = distill_task(tmp_path, views=2)
     batch = task.batch(9)
     vectors, _ = TinyTeacher().run(batch.pixels.numpy())
-    expected = task.target_map(join([vectors.astype(np.float16)], "concatenate"))
+    expected = task.target([vectors.astype(np.float16)])
     np.testing.assert_allclose(batch.target.numpy(), expected, atol=2e-3)
 
 
@@ -204,8 +203,7 @@ def test_hints_name_what_is_missing(tmp_path: Path) -> None:
             task.transfer,
             task.caches,
             index=task.index,
-            target_map=task.target_map,
-            how=task.how,
+            target=task.target,
             recipe=RECIPE,
             seed=0,
             batch_size=4,

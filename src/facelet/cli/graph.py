@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import GraphError, InputError
+from facelet.errors import GraphError, InputError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -143,7 +143,7 @@ def _recovered(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import training_bar, training_extra
+    from facelet.cli.train import training_bar
 
     with training_extra():
         from facelet.train.recover import recover

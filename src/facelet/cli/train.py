@@ -13,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingExtraError, UnknownNameError
+from facelet.errors import FaceNotFoundError, ImageError, InputError, UnknownNameError, training_extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,9 @@ def distill(
     views: Annotated[
         int, typer.Option("--views", min=0, help="Cached augmented views per crop; 0 draws fresh ones each epoch.")
     ] = 0,
-    join: Annotated[str, typer.Option("--join", help="Several teachers: concatenate or average.")] = "concatenate",
+    join: Annotated[
+        str, typer.Option("--join", help="Several teachers: concatenate, average or procrustes.")
+    ] = "concatenate",
     loss: Annotated[
         str,
         typer.Option("--loss", help="mse, cosine, huber, mse+relational, mse+contrastive, mse+margin (needs labels)."),
@@ -237,15 +239,6 @@ def triplet(
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
-
-
-@contextmanager
-def training_extra() -> Iterator[None]:
-    """Names the extra where a package of the training is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
 
 
 def command_line() -> str:

@@ -8,9 +8,10 @@ from facelet.studies.losses import LOSSES
 from facelet.studies.pruning import PRUNING
 from facelet.studies.size import SIZE
 from facelet.studies.study import Study
+from facelet.studies.teachers import TEACHERS
 from facelet.studies.transfer_size import TRANSFER_SIZE
 from facelet.studies.tune import TUNE
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ALIGNMENT, COMPATIBILITY, LOSSES, PRUNING, SIZE, TRANSFER_SIZE, TUNE)
+    study.name: study for study in (ALIGNMENT, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
 }

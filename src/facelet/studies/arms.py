@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import MissingExtraError
+from facelet.errors import training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.studies.study import Context, Row, aligned_crops
 
@@ -27,6 +27,7 @@ def distilled(
     name: str,
     transfer: TransferSet,
     steps: int,
+    /,
     *,
     parts: int = 0,
     on_tick: Callable[[Tick], None] | None = None,
@@ -43,28 +44,26 @@ def distilled(
         on_tick: told after each logged step; what it raises ends the arm.
         options: of `DistillOptions`, `student` and `teachers` among them; the rest has the study's defaults.
     """
-    try:
+    with training_extra():
         from facelet.train.checkpoint import CHECKPOINT
-        from facelet.train.run import MODEL_FILE, DistillOptions, distill, split_holdout
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
+        from facelet.train.run import MODEL_FILE, DistillOptions, distill
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
         return folder / MODEL_FILE
-    values = {
+    values: dict[str, Any] = {
         "batch_size": BATCH,
         "holdout": 0.0,
+        "watch_every": 0,
         "seed": context.seeds[0],
         "threads": context.threads,
         "resume": (folder / CHECKPOINT).exists(),
         **options,
     }
-    trained, _ = split_holdout(transfer.n_images, values["holdout"], values["seed"])
-    epochs = steps / max(1, len(trained) // values["batch_size"])
+    learned, _ = held_out(transfer, values["holdout"], values["seed"])
+    epochs = steps / max(1, len(learned) // values["batch_size"])
     if parts:
         values |= {"watch_every": epochs / parts, "checkpoint_every": steps // parts}
-    chosen = DistillOptions(out=folder, epochs=epochs, **{"watch_every": 0, **values})
     with context.progress(name) as advance:
 
         def tick(tick: Tick) -> None:
@@ -72,7 +71,23 @@ def distilled(
             if on_tick is not None:
                 on_tick(tick)
 
-        return distill(chosen, transfer, on_tick=tick).model
+        return distill(DistillOptions(out=folder, epochs=epochs, **values), transfer, on_tick=tick).model
+
+
+def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The crops that a distillation with `holdout=fraction` learns from, and those that it does not, sorted."""
+    with training_extra():
+        from facelet.train.run import split_holdout
+
+    return split_holdout(transfer.n_images, fraction, seed)
+
+
+def embedding_size(student: str) -> int:
+    """Of a net that can be trained, by its name."""
+    with training_extra():
+        from facelet.nets import build_net
+
+    return int(build_net(student).embedding_size)  # type: ignore[arg-type]
 
 
 class Accuracy:
@@ -88,13 +103,21 @@ class Accuracy:
         `accuracy` and `std` over folds; `tar` at `TAR_FAR` and `auc`, over all pairs at once, which tell closer models
         apart.
         """
+        return self.told(self.vectors(model))
+
+    def vectors(self, model: Path | str) -> NDArray[np.float32]:
+        """What a model says of every photo, `(n_images, d)` unit vectors."""
         embedder = Embedder.load(model, self.context.backend, self.context.threads)
         card = embedder.card
         key = (card.template, card.height, card.width)
         if key not in self._crops:
             self._crops = {key: aligned_crops(self.context, card)}  # of the last alignment only: they are large
+        return embedder.embed(self._crops[key])
+
+    def told(self, vectors: NDArray[np.float32]) -> Row:
+        """The figures of `of`, of what a model said of every photo."""
         pairs = self.context.photos.pairs
-        distances = pair_distances(embedder.embed(self._crops[key]), pairs)
+        distances = pair_distances(vectors, pairs)
         folds = fold_accuracy(distances, pairs)
         return {
             "accuracy": 100 * folds.mean,

@@ -30,12 +30,12 @@ def run(context: Context) -> list[Row]:
     student, teacher = context.models[0], context.models[-1]
     transfer = synthetic_transfer_set(*QUICK_FACES, context.seeds[0]) if context.quick else context.transfer
     steps, arms = (QUICK_STEPS, QUICK_ARMS) if context.quick else (STEPS, ARMS)
-    options = {"student": student, "teachers": (teacher,), "view_seed": context.seeds[0]}
+    options: dict[str, Any] = {"student": student, "teachers": (teacher,), "view_seed": context.seeds[0]}
     accuracy = Accuracy(context)
     found: dict[str, list[Row]] = {loss: [] for loss in arms}
     for seed in context.seeds:
         for loss in arms:
-            chosen = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
+            chosen: dict[str, Any] = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
             found[loss].append(accuracy.of(distilled(context, f"{loss}-{seed}", transfer, steps, **chosen)))
     return [summary(loss, rows) for loss, rows in found.items()]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facelet.errors import InputError, MissingExtraError
+from facelet.errors import InputError, training_extra
 from facelet.lock import alone, take
 
 if TYPE_CHECKING:
@@ -119,11 +119,9 @@ class Search:
     def __init__(
         self, folder: Path, knobs: Mapping[str, Knob], first: Mapping[str, Any], about: str, seed: int
     ) -> None:
-        try:
+        with training_extra():
             import optuna
             from sqlalchemy.pool import NullPool
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(error.name or "optuna", "train") from error
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.seed = folder, seed

@@ -2,94 +2,159 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from facelet.canvas import embed_canvas
 from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfer_set
 from facelet.data.transfer import TransferSet
+from facelet.embedder import Embedder
 from facelet.errors import InputError
-from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.arms import BATCH, Accuracy, distilled, embedding_size, held_out
 from facelet.studies.study import Context, Row, Study
 
 SIZES = (1_000, 4_000, 16_000)
-"""Crops of the smaller arms; the last arm takes all."""
+"""Crops of the smaller arms; the last arm takes all that are not held out."""
 
 SYNTHETIC = ((400, 10), (1_600, 10))
 """People and photos of each in the synthetic arms."""
 
-STEPS, QUICK_STEPS = 400, 10
+HELD = 1_000
+"""Crops of the transfer set that no arm learns from; at most a tenth of it."""
+
+STEPS, QUICK_STEPS = 600, 10
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """What one student learns from.
+
+    Attributes:
+        source: "real" or "synthetic".
+        transfer: the crops.
+        holdout: fraction of them that it does not learn from.
+    """
+
+    source: str
+    transfer: TransferSet
+    holdout: float = 0.0
 
 
 def run(context: Context) -> list[Row]:
-    """A student from scratch on each transfer set, with the same number of steps; the last model is the teacher."""
-    student, teacher = context.models[0], context.models[-1]
+    """A student from scratch on each transfer set, with the same number of steps; the last model is the teacher.
+
+    Raises:
+        InputError: there is no transfer set of real crops, or student and teacher differ in size.
+    """
+    student, teacher = context.models[0], Embedder.load(context.models[-1], threads=context.threads)
+    size = teacher.card.embedding_size
+    if embedding_size(student) != size:
+        raise InputError(
+            f"--model: the study transfer-size compares student and teacher by cosine; {student} has "
+            f"{embedding_size(student)} dimensions, {teacher.card.name} {size}; give two of one size"
+        )
     steps = QUICK_STEPS if context.quick else STEPS
+    whole, seed = context.transfer, context.seeds[0]
+    holdout = min(HELD, whole.n_images // 10) / whole.n_images
+    learned, held = held_out(whole, holdout, seed)
+    unseen = whole.crops[held]
+    goal = embed_canvas(teacher, unseen)
+    if context.quick:
+        found = [Arm("synthetic", whole, holdout), Arm("synthetic", synthetic_transfer_set(BATCH + 1, 2, seed))]
+    else:
+        found = arms(whole, learned, holdout, seed)
     rows: list[Row] = []
     accuracy = Accuracy(context)
-    for source, transfer in _arms(context):
-        name = f"{source}-{transfer.n_images}"
-        path = distilled(context, name, transfer, steps, student=student, teachers=(teacher,))
+    for arm in found:
+        images = arm.transfer.n_images - round(arm.holdout * arm.transfer.n_images)
+        path = distilled(
+            context,
+            f"{arm.source}-{images}",
+            arm.transfer,
+            steps,
+            student=student,
+            teachers=(context.models[-1],),
+            holdout=arm.holdout,
+        )
+        pupil = Embedder.load(path, threads=context.threads)
+        own = held_out(arm.transfer, arm.holdout, seed)[0]
+        seen = arm.transfer.crops[own[np.linspace(0, len(own) - 1, min(HELD, len(own))).astype(np.int64)]]
         rows.append(
             {
-                "source": source,
-                "images": transfer.n_images,
-                "passes": steps * BATCH / transfer.n_images,
+                "source": arm.source,
+                "images": images,
+                "passes": steps * BATCH / images,
+                "own": _cosine(embed_canvas(pupil, seen), embed_canvas(teacher, seen)),
+                "unseen": _cosine(embed_canvas(pupil, unseen), goal),
                 **accuracy.of(path),
             }
         )
     return rows
 
 
-def _arms(context: Context) -> list[tuple[str, TransferSet]]:
-    """Sources and their transfer sets, smaller ones drawn from the larger at random.
+def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    return float((left * right).sum(axis=1).mean())
+
+
+def arms(whole: TransferSet, learned: NDArray[np.int64], holdout: float, seed: int) -> list[Arm]:
+    """Real sets, smaller ones within larger ones, and synthetic sets.
+
+    Args:
+        learned: crops of `whole` that are not held out.
+        holdout: fraction of it that is.
 
     Raises:
-        InputError: there is no transfer set of real crops.
+        InputError: `whole` is not of real crops.
     """
-    whole, rng = context.transfer, np.random.default_rng(context.seeds[0])
-    if context.quick:
-        return [("synthetic", whole), ("synthetic", synthetic_transfer_set(BATCH + 1, 2, context.seeds[0]))]
     if whole.sources == SYNTHETIC_SOURCES:
         raise InputError("--transfer: the study transfer-size needs shards of real crops, or --quick")
-    order = rng.permutation(whole.n_images)
-    arms = [("real", whole.subset(np.sort(order[:size]))) for size in SIZES if size < whole.n_images]
-    arms.append(("real", whole))
-    return [*arms, *(("synthetic", synthetic_transfer_set(*shape, context.seeds[0])) for shape in SYNTHETIC)]
+    order = np.random.default_rng(seed).permutation(learned)
+    parts = [Arm("real", whole.subset(np.sort(order[:size]))) for size in SIZES if size < len(order)]
+    drawn = [Arm("synthetic", synthetic_transfer_set(*shape, seed)) for shape in SYNTHETIC]
+    return [*parts, Arm("real", whole, holdout), *drawn]
+
+
+DRAWN = {"unseen": "cosine to the teacher, unseen crops", "accuracy": "accuracy, %"}
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Accuracy over the number of crops, one line a source."""
-    axes = figure.add_subplot()
-    for source in dict.fromkeys(row["source"] for row in rows):
-        mine = [row for row in rows if row["source"] == source]
-        axes.errorbar(
-            [row["images"] for row in mine],
-            [row["accuracy"] for row in mine],
-            yerr=[row["std"] for row in mine],
-            marker="o",
-            capsize=3,
-            label=source,
-        )
-    axes.set_xscale("log")
-    axes.set_xlabel("crops in the transfer set")
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    """Cosine to the teacher on crops never seen, and accuracy, over the number of crops, one line a source."""
+    for place, (key, title) in enumerate(
+        (("unseen", "cosine to the teacher, unseen crops"), ("accuracy", "accuracy, %"))
+    ):
+        axes = figure.add_subplot(1, 2, place + 1)
+        for source in dict.fromkeys(row["source"] for row in rows):
+            mine = [row for row in rows if row["source"] == source]
+            axes.plot([row["images"] for row in mine], [row[key] for row in mine], marker="o", label=source)
+        axes.set_xscale("log")
+        axes.set_xlabel("crops in the transfer set")
+        axes.set_ylabel(title)
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 TRANSFER_SIZE = Study(
     name="transfer-size",
     title="How large a transfer set has to be",
     question=f"The same student, from scratch, by mean squared error to one teacher, for the same {STEPS} steps of "
-    f"{BATCH} crops (a short schedule, the same for every arm): only the number of distinct crops differs, and whether "
-    "they show people or nobody (`facelet.data.synthetic`).",
+    f"{BATCH} crops (a short schedule, the same for every arm), fresh views against the teacher's answer for the clean "
+    "crop (`--views 0`): only the number of distinct crops differs, and whether they show people or nobody "
+    f"(`facelet.data.synthetic`). {HELD:,} real crops were kept from every arm: the mean cosine to the teacher on "
+    "those says how well a student copies it on faces that it never saw. Beside it stands the same on crops that it "
+    "learned from.",
     models=("mobilenet_v2_035", "facelet_s"),
     columns=(
         ("source", "crops of"),
         ("images", "crops"),
         ("passes", "passes over them"),
+        ("own", "cosine, its own crops"),
+        ("unseen", "cosine, unseen crops"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("auc", "AUC %"),
     ),
     run=run,
     draw=draw,

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from facelet.errors import MissingExtraError
+from facelet.errors import training_extra
 from facelet.lock import alone
 from facelet.studies.arms import Accuracy, distilled
 from facelet.studies.search import Attempt, Knob, Search, StoppedEarlyError, Trial
@@ -73,10 +73,8 @@ def run(context: Context) -> list[Row]:
 
 def _defaults() -> dict[str, Any]:
     """What `facelet distill` takes without being told."""
-    try:
+    with training_extra():
         from facelet.train.run import DistillOptions
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
 
     return {field.name: field.default for field in dataclasses.fields(DistillOptions) if field.name in KNOBS}
 

@@ -24,7 +24,7 @@ from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe, blended, view_inputs
 from facelet.errors import InputError
 from facelet.train.losses import EMBEDDING_LOSSES, make_terms
-from facelet.train.targets import TargetMap, join
+from facelet.train.targets import Target
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class DistillTask:
         student: net with `(n, 3, height, width)` in, unit vectors out.
         caches: one per teacher, over the same transfer set, recipe and seed.
         index: crops to train on, `(m,)`; others are held out.
+        target: from what the teachers say to what the student shall say.
         matrix: from the crop canvas to the student's input.
         consistent: train on the cached views, against the teacher's answer for that very view; otherwise on
             fresh views every epoch, against the answer for the clean crop.
@@ -93,8 +94,7 @@ class DistillTask:
         caches: list[EmbeddingCache],
         *,
         index: NDArray[np.int64],
-        target_map: TargetMap,
-        how: str,
+        target: Target,
         recipe: ViewRecipe,
         seed: int,
         batch_size: int,
@@ -108,7 +108,7 @@ class DistillTask:
         view_seed: int | None = None,
     ) -> None:
         self.student, self.transfer, self.caches = student, transfer, caches
-        self.index, self.target_map, self.how = index, target_map, how
+        self.index, self.target = index, target
         self.recipe, self.seed, self.batch_size = recipe, seed, batch_size
         self.view_seed = seed if view_seed is None else view_seed
         self.matrix, self.size, self.consistent = matrix, size, consistent
@@ -121,8 +121,7 @@ class DistillTask:
 
     def _clean_targets(self) -> NDArray[np.float32]:
         """What the student shall say of every clean training crop, `(m, size)`."""
-        parts = [np.asarray(cache.embeddings[0][self.index]) for cache in self.caches]
-        return self.target_map(join(parts, self.how))
+        return self.target([np.asarray(cache.embeddings[0][self.index]) for cache in self.caches])
 
     def batch(self, step: int) -> Batch:
         """Pixels, targets and hints of a step."""
@@ -137,8 +136,7 @@ class DistillTask:
         pixels = view_inputs(
             self.transfer.crops, index, view, self.recipe, self.view_seed, self.matrix, self.size, self.size
         )
-        parts = [_gather(cache.embeddings, index, cached) for cache in self.caches]
-        target = self.target_map(join(parts, self.how))
+        target = self.target([_gather(cache.embeddings, index, cached) for cache in self.caches])
         hints = self.hints.targets(index, cached)
         person = np.where(blended(index, view, self.recipe, self.view_seed), -1, self.transfer.identity[index])
         return Batch(

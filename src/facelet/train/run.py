@@ -38,7 +38,7 @@ from facelet.train.export import export_onnx
 from facelet.train.loop import SCHEDULES, LoopConfig, Tick, Watcher, train
 from facelet.train.losses import check_loss
 from facelet.train.optimizers import OPTIMIZERS
-from facelet.train.targets import JOINS, fit_target_map, join
+from facelet.train.targets import JOINS, fit_target
 from facelet.train.teachers import EmbedderTeacher, OpenVinoTeacher, open_teacher
 from facelet.train.triplet import TripletTask
 
@@ -218,16 +218,13 @@ def distill(
     check_sizes([t.embedding_size for t in teachers], options.join, width)
     caches = [_cached(teacher, transfer, recipe, options, progress) for teacher in teachers]
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
-    target_map = fit_target_map(
-        join([np.asarray(cache.embeddings[0][train_index]) for cache in caches], options.join), width
-    )
+    target = fit_target([np.asarray(cache.embeddings[0][train_index]) for cache in caches], options.join, width)
     task = DistillTask(
         net,
         transfer,
         caches,
         index=train_index,
-        target_map=target_map,
-        how=options.join,
+        target=target,
         recipe=recipe,
         seed=options.seed,
         batch_size=options.batch_size,
@@ -241,7 +238,7 @@ def distill(
         view_seed=options.view_seed,
     )
     steps = _steps(options, len(train_index), options.batch_size)
-    held_target = target_map(join([np.asarray(cache.embeddings[0][held]) for cache in caches], options.join))
+    held_target = target([np.asarray(cache.embeddings[0][held]) for cache in caches])
     measure = _joined_watch(_held_cosine(transfer, held, held_target, size), watch)
     names = " + ".join(teacher.name for teacher in teachers)
     return _run(options, task, transfer, steps, fresh, names, command, measure, on_tick, [t.key for t in teachers])
@@ -291,12 +288,11 @@ def check_sizes(sizes: list[int], how: str, student_size: int) -> None:
         InputError: the sizes do not fit.
     """
     if how == "average" and len(set(sizes)) > 1:
-        raise InputError(f"teachers: sizes {sizes} cannot be averaged; use --join concatenate")
-    total = sizes[0] if how == "average" else sum(sizes)
+        raise InputError(f"teachers: sizes {sizes} cannot be averaged; use --join procrustes or concatenate")
+    total = sum(sizes) if how == "concatenate" else min(sizes)
     if total < student_size:
-        raise InputError(
-            f"teachers: {total} dimensions cannot teach a student of {student_size}; add a teacher with --teacher"
-        )
+        mend = "add a teacher with --teacher" if how == "concatenate" else "use --join concatenate"
+        raise InputError(f"teachers: {total} dimensions cannot teach a student of {student_size}; {mend}")
 
 
 def split_holdout(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,9 +1,10 @@
 """From what teachers say to what a student shall say: joining several teachers, fitting sizes.
 
-Several teachers are concatenated (each scaled alike, so that distances average) or averaged. Where the result
-is longer than the student's embedding, the principal directions of the clean embeddings join the two: of all
-linear maps to that size it keeps distances between faces best, and it is fixed, so the student's space is a
-rotation of its teacher's.
+Several teachers are concatenated (each scaled alike, so that distances average), averaged as they are, or averaged
+after each was turned onto the first (orthogonal Procrustes). The plain average is for teachers of one space, as two
+students of one teacher are: coordinates of unrelated nets mean unrelated things. Where a teacher is longer than the
+student's embedding, the principal directions of the clean embeddings join the two: of all linear maps to that size it
+keeps distances between faces best, and it is fixed, so the student's space is a rotation of its teacher's.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from facelet.errors import InputError
 
-JOINS = ("concatenate", "average")
+Vectors = NDArray[np.float16] | NDArray[np.float32]
+
+JOINS = ("concatenate", "average", "procrustes")
 
 
 @dataclass(frozen=True)
 class TargetMap:
-    """A linear map from joined teacher embeddings to the student's space.
+    """A linear map from teacher embeddings, one teacher's or joined, to the student's space.
 
     Attributes:
         mean: subtracted first, `(d,)` float32; zero unless centred.
@@ -30,14 +33,66 @@ class TargetMap:
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
 
-    def __call__(self, joined: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit vectors `(n, size)` of joined embeddings `(n, d)`."""
-        mapped = (joined - self.mean) @ self.matrix
+    def __call__(self, vectors: Vectors) -> NDArray[np.float32]:
+        """Unit vectors `(n, size)` of embeddings `(n, d)`."""
+        mapped = (vectors - self.mean) @ self.matrix
         norm = np.linalg.norm(mapped, axis=1, keepdims=True)
         return np.asarray(mapped / norm.clip(1e-12), np.float32)
 
 
-def join(parts: list[NDArray[np.float16]], how: str) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Target:
+    """What a student shall say, from what each of its teachers says.
+
+    Attributes:
+        own: of each teacher, before they are joined; empty where they are joined as they are.
+        how: "concatenate" or "average".
+        joint: of the joined embeddings.
+    """
+
+    own: tuple[TargetMap, ...]
+    how: str
+    joint: TargetMap
+
+    def __call__(self, parts: list[Vectors]) -> NDArray[np.float32]:
+        """Unit vectors `(n, size)` of the teachers' embeddings, `(n, d_i)` each."""
+        if self.own:
+            parts = [own(part) for own, part in zip(self.own, parts, strict=True)]
+        return self.joint(join(parts, self.how))
+
+
+def fit_target(parts: list[Vectors], how: str, size: int) -> Target:
+    """The target of a student of `size` dimensions.
+
+    Args:
+        parts: what each teacher says of the clean crops to train on, `(n, d_i)` unit vectors.
+        how: of `JOINS`.
+
+    Raises:
+        InputError: unknown join, or sizes that do not fit.
+    """
+    if how != "procrustes":
+        return Target((), how, fit_target_map(join(parts, how), size))
+    first, *others = (fit_target_map(part.astype(np.float32), size) for part in parts)
+    goal = first(parts[0])
+    turned = (_turned(own, rotation(own(part), goal)) for own, part in zip(others, parts[1:], strict=True))
+    return Target((first, *turned), "average", fit_target_map(goal, size))
+
+
+def rotation(source: NDArray[np.float32], goal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The orthogonal matrix `(d, d)` that brings `source @ matrix` nearest to `goal`, both `(n, d)`.
+
+    Source: Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 1966.
+    """
+    left, _, right = np.linalg.svd(source.T.astype(np.float64) @ goal)
+    return np.asarray(left @ right, np.float32)
+
+
+def _turned(own: TargetMap, turn: NDArray[np.float32]) -> TargetMap:
+    return TargetMap(own.mean, own.matrix @ turn)
+
+
+def join(parts: list[Vectors], how: str) -> NDArray[np.float32]:
     """Joins one batch of embeddings of several teachers.
 
     Args:
@@ -50,10 +105,10 @@ def join(parts: list[NDArray[np.float16]], how: str) -> NDArray[np.float32]:
     if how == "concatenate":
         return np.concatenate(parts, axis=1).astype(np.float32) / np.float32(len(parts) ** 0.5)
     if how != "average":
-        raise InputError(f"join '{how}': not known; one of {', '.join(JOINS)}")
+        raise InputError(f"join '{how}': not known; concatenate or average")
     sizes = {part.shape[1] for part in parts}
     if len(sizes) > 1:
-        raise InputError(f"teachers: sizes {sorted(sizes)} cannot be averaged; use --join concatenate")
+        raise InputError(f"teachers: sizes {sorted(sizes)} cannot be averaged; use --join procrustes or concatenate")
     mean = np.mean([part.astype(np.float32) for part in parts], axis=0)
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-12), np.float32)
 
