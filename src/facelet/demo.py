@@ -19,7 +19,7 @@ from facelet.data.synthetic import contact_sheet, synthetic_pairs
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
-from facelet.errors import MissingExtraError, MissingFileError
+from facelet.errors import MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 
@@ -132,10 +132,8 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         MissingExtraError: training is not installed.
         FaceletError: whatever sampling, training or measuring refuses.
     """
-    try:
+    with training_extra():
         from facelet.train.run import DistillOptions, distill
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
     find_model(options.teacher)
     clock = _Clock()
     with bar("sampling faces") as advance:

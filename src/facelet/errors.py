@@ -21,7 +21,8 @@ Each message is one line: where it happened, what is wrong with the value, and h
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class FaceletError(Exception):
@@ -93,3 +94,16 @@ class MissingExtraError(FaceletError, ImportError):
     def __init__(self, module: str, extra: str | None) -> None:
         package = "facelet" if extra is None else f"'facelet[{extra}]'"
         super().__init__(f"{module}: not installed; mend with: pip install {package}")
+
+
+@contextmanager
+def training_extra() -> Iterator[None]:
+    """Names the extra where a package of the training is missing: around its imports.
+
+    Raises:
+        MissingExtraError: one is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error

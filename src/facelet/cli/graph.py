@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import GraphError, InputError
+from facelet.errors import GraphError, InputError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -143,7 +143,7 @@ def _recovered(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import training_bar, training_extra
+    from facelet.cli.train import training_bar
 
     with training_extra():
         from facelet.train.recover import recover
@@ -192,10 +192,8 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
     """
     import dataclasses
 
-    from facelet.atomic import write_bytes_atomic
     from facelet.cli.train import command_line
-    from facelet.graph.onnx_io import write_graph
-    from facelet.model_files import with_card
+    from facelet.model_files import save_model
 
     card = dataclasses.replace(
         model.card,
@@ -205,7 +203,7 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
         recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
         **counted,
     )
-    write_bytes_atomic(out, with_card(write_graph(graph), card).SerializeToString())
+    save_model(out, graph, card)
 
 
 def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Output) -> TransferSet:

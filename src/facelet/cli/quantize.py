@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import InputError
+from facelet.errors import InputError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -118,7 +118,7 @@ def _distilled(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import training_bar, training_extra
+    from facelet.cli.train import training_bar
 
     with training_extra():
         from facelet.train.int8_net import distil_int8

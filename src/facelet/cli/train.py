@@ -13,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingExtraError
+from facelet.errors import FaceNotFoundError, ImageError, InputError, training_extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,15 +200,6 @@ def triplet(
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
-
-
-@contextmanager
-def training_extra() -> Iterator[None]:
-    """Names the extra where a package of the training is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
 
 
 def command_line() -> str:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import MissingExtraError
+from facelet.errors import training_extra
 from facelet.evaluate.verification import fold_accuracy, pair_distances
+from facelet.graph.ir import Graph
+from facelet.model import Card
+from facelet.model_files import save_model
 from facelet.studies.study import Context, Row, aligned_crops
 
 BATCH = 64
@@ -27,11 +30,9 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **
         name: of the arm, its folder in the study's.
         options: of `DistillOptions`, `student` and `teachers` among them; the rest has the study's defaults.
     """
-    try:
+    with training_extra():
         from facelet.train.checkpoint import CHECKPOINT
         from facelet.train.run import MODEL_FILE, DistillOptions, distill
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
@@ -53,6 +54,36 @@ def distilled(context: Context, name: str, transfer: TransferSet, steps: int, **
         return distill(chosen, transfer, on_tick=lambda tick: advance(tick.step, tick.steps)).model
 
 
+def recovered(context: Context, name: str, original: Graph, changed: Graph, card: Card, steps: int) -> Path:
+    """Teaches a changed net what the net said that it was, for a number of steps, and returns its file.
+
+    A finished arm is taken as it lies there.
+
+    Args:
+        name: of the arm, its file and its folder in the study's.
+        card: of both.
+    """
+    with training_extra():
+        from facelet.train.recover import recover
+
+    path = context.folder / f"{name}.onnx"
+    if not path.exists():
+        with context.progress(name) as advance:
+            graph = recover(
+                original,
+                changed,
+                card,
+                context.transfer,
+                context.folder / name,
+                steps=steps,
+                threads=context.threads,
+                seed=context.seeds[0],
+                on_tick=lambda tick: advance(tick.step, tick.steps),
+            )
+        save_model(path, graph, card)
+    return path
+
+
 class Accuracy:
     """Verification accuracy of models on a study's photos; the crops of each alignment are cut once."""
 
@@ -62,11 +93,15 @@ class Accuracy:
 
     def of(self, model: Path | str) -> Row:
         """`accuracy` and `std` over folds, percent, of a file or a shipped model's name."""
+        pairs = self.context.photos.pairs
+        folds = fold_accuracy(pair_distances(self.vectors(model), pairs), pairs)
+        return {"accuracy": 100 * folds.mean, "std": 100 * folds.std}
+
+    def vectors(self, model: Path | str) -> NDArray[np.float32]:
+        """The unit embedding of every photo, `(n, d)`."""
         embedder = Embedder.load(model, threads=self.context.threads)
         card = embedder.card
         key = (card.template, card.height, card.width)
         if key not in self._crops:
             self._crops = {key: aligned_crops(self.context, card)}  # of the last alignment only: they are large
-        pairs = self.context.photos.pairs
-        folds = fold_accuracy(pair_distances(embedder.embed(self._crops[key]), pairs), pairs)
-        return {"accuracy": 100 * folds.mean, "std": 100 * folds.std}
+        return embedder.embed(self._crops[key])
