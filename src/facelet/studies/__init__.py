@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from facelet.studies.alignment import ALIGNMENT
+from facelet.studies.channels import CHANNELS
 from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.pruning import PRUNING
 from facelet.studies.study import Study
 from facelet.studies.transfer_size import TRANSFER_SIZE
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, COMPATIBILITY, PRUNING, TRANSFER_SIZE)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, PRUNING, TRANSFER_SIZE)
+}

@@ -38,12 +38,14 @@ class Saving:
     Attributes:
         what: the removed layer.
         kernels: nodes fewer.
+        parameters: numbers in constants fewer.
         macs: multiply-accumulates fewer.
         traffic_bytes: bytes read and written fewer.
     """
 
     what: str
     kernels: int
+    parameters: int
     macs: int
     traffic_bytes: int
 
@@ -54,6 +56,7 @@ def saving(before: Graph, after: Graph, what: str) -> Saving:
     return Saving(
         what=what,
         kernels=len(old) - len(new),
+        parameters=sum(row.parameters for row in old) - sum(row.parameters for row in new),
         macs=sum(row.macs for row in old) - sum(row.macs for row in new),
         traffic_bytes=sum(row.traffic_bytes for row in old) - sum(row.traffic_bytes for row in new),
     )
