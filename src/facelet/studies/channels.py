@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from facelet.backends import network_input
@@ -57,8 +58,8 @@ def _row(measured: Accuracy, arm: str, share: float | None, path: Path) -> Row:
 def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, Path]]:
     """Arm, share that stays, and file."""
     steps = QUICK_STEPS if context.quick else STEPS
-    crops = context.learn[: QUICK_IMAGES if context.quick else IMAGES]
-    images = network_input(canvas_inputs(model.card, crops), model.card)
+    spread = np.linspace(0, len(context.learn) - 1, QUICK_IMAGES if context.quick else IMAGES).astype(np.int64)
+    images = network_input(canvas_inputs(model.card, context.learn[spread]), model.card)
     original = read_graph(model.path)
     for share in QUICK_SHARES if context.quick else SHARES:
         name = f"{model.card.name}-{share:g}"
