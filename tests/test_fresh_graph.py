@@ -17,6 +17,8 @@ from facelet.graph.size import layers
 from facelet.model_files import load_model
 from facelet.train import recover as module
 from facelet.train.fresh_graph import FreshNet
+from facelet.train.graph_net import GraphNet
+from facelet.train.loop import Tick
 
 NETS = ("facelet_xs", "mobilenet_v2_035")
 
@@ -57,9 +59,9 @@ def test_it_is_taught_for_a_number_of_steps(tmp_path: Path, monkeypatch: pytest.
     model = load_model("mobilenet_v2_035")
     original = read_graph(model.path)
     net = FreshNet(original, 0)
-    task = module.RecoverTask(net, module.GraphNet(original), model.card, synthetic_transfer_set(12, 2, 0), 0)
+    task = module.RecoverTask(net, GraphNet(original), model.card, synthetic_transfer_set(12, 2, 0), 0)
     before = task.loss(task.batch(50), 0.0)[1]["loss"]
-    ticks = []
+    ticks: list[Tick] = []
     module.teach(
         net,
         original,

@@ -108,10 +108,12 @@ def channels(graph: Graph, images: Array, keep: float, *, fit: bool = True) -> P
 
     Raises:
         InputError: another share.
-        GraphError: there is no such block.
+        GraphError: there is no such block, or more than one input.
     """
     if not 0 < keep <= 1:
         raise InputError(f"channels: the share that stays must be above 0 and at most 1, found {keep:g}")
+    if len(graph.inputs) != 1:
+        raise GraphError(f"{graph.name}: has {len(graph.inputs)} inputs; channels are chosen in nets of one")
     graph, found = inverted_residuals(graph)
     blocks = {block.project.output: block for block in found}
     last = max(place for place, node in enumerate(graph.nodes) if node.output in blocks)
