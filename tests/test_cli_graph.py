@@ -56,6 +56,34 @@ def test_prune_writes_a_model_that_runs(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "again.onnx").exists()
 
 
+def test_prune_removes_one_kind_of_layer(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("prune", "nn4_small2", "--kind", "LRN", "--out", tmp_path / "pruned.onnx", "--json")
+    assert ended.code == 0
+    assert [said["kernels"] for said in json.loads(ended.out)["removed"]] == [1, 1]
+    ops = [node.op for node in read_graph(tmp_path / "pruned.onnx").nodes]
+    assert "LRN" not in ops
+    assert "Sqrt" in ops
+
+
+def test_prune_removes_channels(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "narrow.onnx"
+    ended = cli("prune", "facelet_xs", "--channels", "0.75", "--images", "8", "--out", out, "--json")
+    assert ended.code == 0
+    said = json.loads(ended.out)
+    narrow, whole = Embedder.load(out), Embedder.load("facelet_xs")
+    assert narrow.card.parameters == sum(array.size for array in read_graph(out).constants.values())
+    assert said["total"]["parameters"] == 416_144 - narrow.card.parameters > 0
+    assert narrow.card.macs == whole.card.macs - said["total"]["macs"]
+    assert (narrow.card.metrics, narrow.card.thresholds) == ({}, {})
+    assert ended.err.count("hidden channels stay") == 11
+    assert "looking at synthetic faces" in ended.err
+    from facelet.canvas import embed_canvas
+    from facelet.data.synthetic_transfer import synthetic_transfer_set
+
+    crops = synthetic_transfer_set(8, 1, 5).crops
+    assert (embed_canvas(narrow, crops) * embed_canvas(whole, crops)).sum(axis=1).mean() > 0.6
+
+
 def test_recovery_brings_the_pruned_net_nearer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -194,6 +222,12 @@ def test_a_drawing_of_a_deep_net_fits_into_a_file(tmp_path: Path) -> None:
         (("inspect", "facelet_xs", "--png", "/proc/no/net.png"), "/proc/no"),
         (("prune", "facelet_xs"), "nothing to prune"),
         (("prune", "nn4_small2", "--recover", "/nowhere"), "/nowhere"),
+        (("prune", "nn4_small2", "--channels", "0.5"), "has no inverted residual"),
+        (("prune", "facelet_xs", "--channels", "0"), "above 0 and at most 1, found 0"),
+        (("prune", "facelet_xs", "--channels", "1", "--images", "8"), "every channel stays"),
+        (("prune", "facelet_xs", "--channels", "0.5", "--calibration", "/nowhere"), "/nowhere"),
+        (("prune", "nn4_small2", "--channels", "0.5", "--kind", "LRN"), "give one of the two"),
+        (("prune", "nn4_small2", "--kind", "LNR"), "did you mean 'LRN'"),
         (("prune", "nn4_small2", "--out", "/proc/no/x.onnx"), "/proc/no"),
         (("prune", "nn4_small2", "--out", "pruned"), "ends in .onnx"),
         (("prune", "dlib_resnet", "--out", "x.onnx"), "only .onnx files"),

@@ -18,6 +18,8 @@ from facelet.model import CARD_KEY, Card, Model
 if TYPE_CHECKING:
     import onnx
 
+    from facelet.graph.ir import Graph
+
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED_MODELS = (
     "nn4_small2",
@@ -125,6 +127,17 @@ def save_card(path: Path, card: Card) -> None:
         write_text_atomic(sidecar_path(path), card.to_json() + "\n")
         return
     write_bytes_atomic(path, with_card(read_onnx(path), card).SerializeToString())
+
+
+def save_model(path: Path, graph: Graph, card: Card) -> None:
+    """Writes a network with its card as a `.onnx` file, which appears whole or not at all.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    from facelet.graph.onnx_io import write_graph
+
+    write_bytes_atomic(path, with_card(write_graph(graph), card).SerializeToString())
 
 
 def with_card(proto: onnx.ModelProto, card: Card) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""`facelet inspect` and `facelet prune`: a model's network layer by layer, and without the layers it can spare."""
+"""`facelet inspect` and `facelet prune`: a model's network layer by layer, and without what it can spare."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import GraphError, InputError, training_extra
+from facelet.errors import GraphError, InputError, UnknownNameError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
-    from facelet.graph.ir import Graph
+    from facelet.graph.ir import Array, Graph
     from facelet.graph.passes.prune import Saving
-    from facelet.model import Model
+    from facelet.graph.passes.result import Note
+    from facelet.model import Card, Model
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")]
 
@@ -90,6 +91,20 @@ def prune(
         typer.Option("--recover", help="Transfer set on which the pruned net learns what the unpruned one says."),
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", help="Of recovery.")] = 10.0,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Of layers: LRN, constant, power; repeat.  [default: all]")
+    ] = None,
+    channels: Annotated[
+        float | None,
+        typer.Option("--channels", help="Share of the hidden channels of inverted residuals that stay, not layers."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration", help="Face crops to choose channels by.  [default: those of --recover, or synthetic ones]"
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=8, help="Crops that channels are chosen by.")] = 256,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the recovery.")] = 2,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The images of a folder are aligned crops already.")
@@ -98,27 +113,44 @@ def prune(
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Remove LRN, power and constant layers from a model."""
+    """Remove LRN, power and constant layers from a model, or hidden channels."""
     from facelet.graph.passes import checked, difference
-    from facelet.graph.passes.prune import pruned_with_savings, saving
+    from facelet.graph.passes.channels import inverted_residuals
+    from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
     from facelet.graph.size import layers
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
     if out.suffix != ".onnx" or out.is_dir():
         raise InputError(f"--out {out}: give a file that ends in .onnx")
+    for name in kind or ():
+        if name not in KINDS:
+            raise UnknownNameError("kind", name, KINDS)
+    if kind and channels is not None:
+        raise InputError("--kind: is of layers, --channels of channels; give one of the two")
     found = load_model(model)
     original = read_model_graph(found.path)
     start = checked(checked(original, "clean").graph, "fold").graph
-    pruned, notes, savings = pruned_with_savings(start)
-    for note in notes:
-        if not note.applied:
-            show.note(f"{note.node}: left alone, {note.reason}")
-    if not savings:
-        raise InputError(f"{found.card.name}: nothing to prune: it has no LRN, power or constant layer")
+    if channels is not None:
+        inverted_residuals(start)  # a net without is refused before any crop is read
+    transfer = None if recover is None else open_for(found, recover, aligned, seed, show)
+    if channels is None:
+        pruned, notes, savings = pruned_with_savings(start, kind or KINDS)
+        if not savings:
+            wanted = " or ".join(kind or KINDS)
+            raise InputError(f"{found.card.name}: nothing to prune: it has no {wanted} layer that can go")
+        for note in notes:
+            if not note.applied:
+                show.note(f"{note.node}: left alone, {note.reason}")
+    else:
+        crops = transfer if calibration is None else open_for(found, calibration, aligned, seed, show)
+        pruned, notes = _narrowed(found, start, channels, crops, images, seed, show)
+        savings = (saving(start, pruned, f"hidden channels of {len(notes)} inverted residuals"),)
+        for note in notes:
+            show.note(f"{note.node}: {note.reason}")
     apart = difference(original, pruned)
-    if recover is not None:
-        pruned = _recovered(found, original, pruned, recover, out, minutes, threads, aligned, seed, show)
+    if transfer is not None:
+        pruned = _recovered(found, original, pruned, transfer, out, minutes, threads, seed, show)
     counts = layers(pruned)
     macs, parameters = sum(row.macs for row in counts), sum(row.parameters for row in counts)
     write_changed(found, pruned, out, "pruned", macs=macs, parameters=parameters)
@@ -127,19 +159,46 @@ def prune(
     result["output_difference"] = apart
     result["recovered"] = recover is not None
     show.value(result)
-    _print(show, out, [*savings, total])
+    _print(show, out, [*savings, total] if len(savings) > 1 else list(savings))
     show.note(f"{out}: has no thresholds, as those of the unpruned model do not hold; facelet calibrate measures them")
+
+
+def _narrowed(
+    model: Model, start: Graph, keep: float, crops: TransferSet | None, images: int, seed: int, show: Output
+) -> tuple[Graph, tuple[Note, ...]]:
+    from facelet.graph.passes.channels import channels
+
+    planes = planes_for(model.card, crops, images, seed, show)
+    narrowed = channels(start, planes, keep)
+    if not narrowed.notes:
+        raise InputError(f"--channels {keep:g}: every channel stays; give less")
+    return narrowed.graph, narrowed.notes
+
+
+def planes_for(card: Card, crops: TransferSet | None, count: int, seed: int, show: Output) -> Array:
+    """Clean crops as a network eats them, `(count, 3, h, w)` float32: drawn from a set, or of synthetic faces."""
+    import numpy as np
+
+    from facelet.backends import network_input
+    from facelet.canvas import canvas_inputs
+
+    if crops is None:
+        from facelet.data.synthetic_transfer import synthetic_transfer_set
+
+        show.note("no --calibration: looking at synthetic faces")
+        crops = synthetic_transfer_set(count, 1, seed)
+    rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:count])
+    return network_input(canvas_inputs(card, crops.crops[rows]), card)
 
 
 def _recovered(
     model: Model,
     original: Graph,
     pruned: Graph,
-    data: Path,
+    transfer: TransferSet,
     out: Path,
     minutes: float,
     threads: int,
-    aligned: bool,
     seed: int,
     show: Output,
 ) -> Graph:
@@ -147,7 +206,6 @@ def _recovered(
 
     with training_extra():
         from facelet.train.recover import recover
-    transfer = open_for(model, data, aligned, seed, show)
     with training_bar(show) as tick:
         return recover(
             original,
@@ -192,10 +250,8 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
     """
     import dataclasses
 
-    from facelet.atomic import write_bytes_atomic
     from facelet.cli.train import command_line
-    from facelet.graph.onnx_io import write_graph
-    from facelet.model_files import with_card
+    from facelet.model_files import save_model
 
     card = dataclasses.replace(
         model.card,
@@ -205,7 +261,7 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
         recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
         **counted,
     )
-    write_bytes_atomic(out, with_card(write_graph(graph), card).SerializeToString())
+    save_model(out, graph, card)
 
 
 def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Output) -> TransferSet:
@@ -217,8 +273,8 @@ def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Ou
 
 
 def _print(show: Output, out: Path, savings: list[Saving]) -> None:
-    columns = ("removed", "kernels", "MACs", "kB read and written")
-    rows = [(s.what, s.kernels, s.macs, _kb(s.traffic_bytes)) for s in savings]
+    columns = ("removed", "kernels", "parameters", "MACs", "kB read and written")
+    rows = [(s.what, s.kernels, s.parameters, s.macs, _kb(s.traffic_bytes)) for s in savings]
     show.table(f"{out}: what was saved", columns, rows)
 
 

@@ -12,8 +12,8 @@ from facelet.errors import InputError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
-    from facelet.graph.ir import Array, Graph
-    from facelet.model import Card, Model
+    from facelet.graph.ir import Graph
+    from facelet.model import Model
     from facelet.quantize.report import LayerNoise
 
 
@@ -46,7 +46,7 @@ def quantize(
     from dataclasses import replace
 
     from facelet.backends import run_graph
-    from facelet.cli.graph import open_for, read_model_graph, write_changed
+    from facelet.cli.graph import open_for, planes_for, read_model_graph, write_changed
     from facelet.graph.passes import optimise
     from facelet.model_files import load_model
     from facelet.quantize.calibrate import calibrate, embedding_error
@@ -60,18 +60,13 @@ def quantize(
         raise InputError(f"--out {target}: give a file that ends in .onnx")
     graph = optimise(read_model_graph(found.path))
     prepare(graph)  # what has no int8 form is said before any crop is read
-    if calibration is None and not distil:
-        from facelet.data.synthetic_transfer import synthetic_transfer_set
-
-        show.note("no --calibration: looking at synthetic faces")
-        transfer = synthetic_transfer_set(images, 1, seed)
-    else:
-        transfer = open_for(found, calibration, aligned, seed, show)
-    planes = _planes(transfer, found.card, images, seed)
+    looked_at = calibration is not None or distil
+    transfer = open_for(found, calibration, aligned, seed, show) if looked_at else None
+    planes = planes_for(found.card, transfer, images, seed, show)
     with show.progress("calibrating") as advance:
         result = calibrate(graph, planes, lambda g, x: run_graph(g, x, threads), advance)
     quantized, error = result.quantized, result.error
-    if distil:
+    if distil and transfer is not None:
         quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
         error = embedding_error(run_graph(quantized, planes, threads), run_graph(graph, planes, threads))
     write_changed(found, quantized, target, "int8")
@@ -89,21 +84,6 @@ def quantize(
         _report(found.card.name, noise, told, report, show)
     show.value(told)
     _print(show, target, noise if report is not None else noise[:8], told)
-
-
-def _planes(transfer: TransferSet, card: Card, count: int, seed: int) -> Array:
-    """Clean crops as the network eats them."""
-    import numpy as np
-
-    from facelet.backends import network_input
-    from facelet.data.views import RECIPES, view_inputs
-    from facelet.faces.canvas import canvas_matrix
-
-    rows = np.sort(np.random.default_rng(seed).permutation(transfer.n_images)[:count])
-    matrix = canvas_matrix(card.template, card.height, card.width)
-    clean = np.zeros(len(rows), np.int64)
-    pixels = view_inputs(transfer.crops, rows, clean, RECIPES["standard"], seed, matrix, card.height, card.width)
-    return network_input(pixels, card)
 
 
 def _distilled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from facelet.studies.alignment import ALIGNMENT
+from facelet.studies.channels import CHANNELS
 from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.losses import LOSSES
 from facelet.studies.pruning import PRUNING
@@ -13,5 +14,6 @@ from facelet.studies.transfer_size import TRANSFER_SIZE
 from facelet.studies.tune import TUNE
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ALIGNMENT, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
+    study.name: study
+    for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
 }

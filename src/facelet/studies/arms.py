@@ -13,6 +13,9 @@ from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
+from facelet.graph.ir import Graph
+from facelet.model import Card
+from facelet.model_files import save_model
 from facelet.studies.study import Context, Row, aligned_crops
 
 if TYPE_CHECKING:
@@ -88,6 +91,36 @@ def embedding_size(student: str) -> int:
         from facelet.nets import build_net
 
     return int(build_net(student).embedding_size)  # type: ignore[arg-type]
+
+
+def recovered(context: Context, name: str, original: Graph, changed: Graph, card: Card, steps: int) -> Path:
+    """Teaches a changed net what the net said that it was, for a number of steps, and returns its file.
+
+    A finished arm is taken as it lies there.
+
+    Args:
+        name: of the arm, its file and its folder in the study's.
+        card: of both.
+    """
+    with training_extra():
+        from facelet.train.recover import recover
+
+    path = context.folder / f"{name}.onnx"
+    if not path.exists():
+        with context.progress(name) as advance:
+            graph = recover(
+                original,
+                changed,
+                card,
+                context.transfer,
+                context.folder / name,
+                steps=steps,
+                threads=context.threads,
+                seed=context.seeds[0],
+                on_tick=lambda tick: advance(tick.step, tick.steps),
+            )
+        save_model(path, graph, card)
+    return path
 
 
 class Accuracy:

@@ -1,94 +1,120 @@
-"""What each kind of layer that a net can spare is worth: LRN, and the squares and roots of power pools."""
+"""What each kind of layer that a net can spare is worth, before and after a short recovery."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from facelet.backends import network_input, run_graph
 from facelet.evaluate.verification import fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
-from facelet.graph.passes.prune import RULES, pruned_with_savings, saving
-from facelet.model_files import load_model
-from facelet.quantize.calibrate import unit
-from facelet.studies.study import Context, Row, Study, aligned_crops
+from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
+from facelet.model_files import load_model, save_model
+from facelet.quantize.calibrate import embedding_error
+from facelet.studies.arms import Accuracy, recovered
+from facelet.studies.study import Context, Row, Study
 
-ARMS: dict[str, tuple[str, ...]] = {
-    "as it is": (),
-    "without LRN": ("LRN",),
-    "without powers": tuple(op for op in RULES if op != "LRN"),
-    "without both": tuple(RULES),
-}
-"""Ops whose rules apply, by arm."""
+ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(KINDS, size))
+"""Every combination of kinds of layers to remove."""
 
-CHUNK = 256
+STEPS, QUICK_STEPS = 50, 1
+"""Of recovery, 64 crops each."""
 
 
 def run(context: Context) -> list[Row]:
-    """Accuracy and cost of every net in every arm, none trained after its pruning."""
+    """Every net without every combination of kinds: accuracy and cost as pruned, and once more as recovered."""
+    steps = QUICK_STEPS if context.quick else STEPS
+    arms = (ARMS[0], ARMS[-1]) if context.quick else ARMS
+    measured = Accuracy(context)
     rows: list[Row] = []
     for name in context.models:
         model = load_model(name)
-        original = read_graph(model.path)
-        inputs = network_input(aligned_crops(context, model.card), model.card)
-        for arm, ops in ARMS.items():
-            graph = pruned_with_savings(original, ops)[0] if ops else original
-            vectors = _embedded(context, optimise(graph), inputs, f"{model.card.name}, {arm}")
-            distances = pair_distances(vectors, context.photos.pairs)
-            folds = fold_accuracy(distances, context.photos.pairs)
-            saved = saving(original, graph, arm)
-            rows.append(
-                {
-                    "model": model.card.name,
-                    "arm": arm,
-                    "accuracy": 100 * folds.mean,
-                    "std": 100 * folds.std,
-                    "tar": 100 * tar_at_far(distances, context.photos.pairs.same, 1e-3),
-                    "kernels": saved.kernels,
-                    "megabytes": saved.traffic_bytes / 1e6,
-                }
-            )
+        card, original = model.card, read_graph(model.path)
+        whole = measured.vectors(name)
+        done: list[tuple[Graph, list[Row]]] = []
+        for kinds in arms:
+            graph = optimise(pruned_with_savings(original, kinds)[0])
+            found = next((figures for other, figures in done if _equal(other, graph)), None)
+            if found is None:
+                arm = f"{card.name}-without-{'-'.join(kinds) or 'nothing'}"
+                pruned = context.folder / f"{arm}.onnx"
+                save_model(pruned, graph, card)
+                after = recovered(context, f"{arm}-recovered-{steps}", original, graph, card, steps)
+                found = [
+                    {"recovery": taken, **_figures(context, measured.vectors(path), whole)}
+                    for taken, path in ((0, pruned), (steps, after))
+                ]
+                done.append((graph, found))
+            saved = saving(original, graph, "")
+            costs = {"kernels": saved.kernels, "megabytes": saved.traffic_bytes / 1e6}
+            told = " + ".join(kinds) or "nothing"
+            rows += [{"model": card.name, "removed": told, **figures, **costs} for figures in found]
     return rows
 
 
-def _embedded(context: Context, graph: Graph, inputs: NDArray[np.float32], title: str) -> NDArray[np.float32]:
-    parts = []
-    with context.progress(title) as advance:
-        for start in range(0, len(inputs), CHUNK):
-            parts.append(run_graph(graph, inputs[start : start + CHUNK], context.threads))
-            advance(min(start + CHUNK, len(inputs)), len(inputs))
-    return unit(np.concatenate(parts))
+def _equal(one: Graph, other: Graph) -> bool:
+    return one.nodes == other.nodes and all(
+        np.array_equal(array, other.constants[name]) for name, array in one.constants.items()
+    )
+
+
+def _figures(context: Context, vectors: NDArray[np.float32], whole: NDArray[np.float32]) -> Row:
+    """How well a net tells people apart, and how far its embeddings are from those of the whole net."""
+    pairs = context.photos.pairs
+    distances = pair_distances(vectors, pairs)
+    folds = fold_accuracy(distances, pairs)
+    return {
+        "accuracy": 100 * folds.mean,
+        "std": 100 * folds.std,
+        "tar": 100 * tar_at_far(distances, pairs.same, 1e-3),
+        "apart": 1000 * embedding_error(vectors, whole),
+    }
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Bars of accuracy and of TAR, one pair an arm."""
-    axes = figure.add_subplot()
-    names = [f"{row['model']}\n{row['arm']}" for row in rows]
-    places = np.arange(len(rows))
-    axes.bar(places - 0.2, [row["accuracy"] for row in rows], 0.4, label="accuracy, %")
-    axes.bar(places + 0.2, [row["tar"] for row in rows], 0.4, label="TAR at FAR 1e-3, %")
-    axes.set_xticks(places, labels=names, fontsize=8)
-    axes.set_ylim(min(50, *(row["tar"] for row in rows)), 100)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    """Bars of accuracy and of TAR by what is removed: as pruned, and as recovered."""
+    arms = list(dict.fromkeys((row["model"], row["removed"]) for row in rows))
+    several = len({model for model, _ in arms}) > 1
+    names = [f"{model}\n{removed}" if several else removed.replace(" + ", "\n+ ") for model, removed in arms]
+    panels = figure.subplots(2, 1, sharex=True)
+    places = np.arange(len(arms))
+    for axes, key, title in zip(panels, ("accuracy", "tar"), ("accuracy, %", "TAR at FAR 1e-3, %"), strict=True):
+        for offset, label, mine in (
+            (-0.2, "pruned", [row for row in rows if not row["recovery"]]),
+            (0.2, "recovered", [row for row in rows if row["recovery"]]),
+        ):
+            axes.bar(places + offset, [row[key] for row in mine], 0.4, label=label)
+        lowest = min(row[key] for row in rows)
+        axes.set_ylim(max(0, lowest - 0.3 * (100 - lowest)), 100)
+        axes.set_ylabel(title, fontsize=9)
+        axes.grid(axis="y", alpha=0.3)
+    panels[0].legend(fontsize=8, loc="lower left")
+    panels[-1].set_xticks(places, labels=names, fontsize=8)
+    panels[-1].set_xlabel("removed", fontsize=9)
 
 
 PRUNING = Study(
-    name="pruning-kinds",
-    title="Which spared layer costs what",
-    question="`facelet prune` leaves local response normalization out and makes average pools of power pools. Which of "
-    "the two costs the accuracy? Nothing is trained after the removal; what a recovery gives back is in "
-    "[pruning](pruning.md).",
+    name="pruning",
+    title="Pruning layers: LRN, constants, powers",
+    question="`facelet prune` leaves local response normalization out, products with a constant, and the squares and "
+    "roots of power pools. What does each cost, alone and with the others, as it is and after a short recovery: "
+    f"{STEPS} steps of 64 crops of the transfer set, the same for every row, in which the pruned net learns what the "
+    "unpruned one says? Where nothing is removed, the recovery shows what more training alone does. The constant of a "
+    "power pool goes with the pool, into the next convolution, so powers with and without constants are one net, "
+    "measured once.",
     models=("nn4_small2",),
     columns=(
         ("model", "model"),
-        ("arm", "layers"),
+        ("removed", "removed"),
+        ("recovery", "steps of recovery"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
         ("tar", "TAR % at FAR 1e-3"),
+        ("apart", "squared distance from the whole net's embeddings, thousandths"),
         ("kernels", "kernels saved"),
         ("megabytes", "MB read and written saved"),
     ),

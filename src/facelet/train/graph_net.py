@@ -55,9 +55,14 @@ class GraphNet(nn.Module):
             else:
                 self.register_buffer(self._keys[name], value)
 
+    def tensor(self, name: str) -> Tensor:
+        """A constant of the graph as it is now."""
+        value: Tensor = getattr(self, self._keys[name])
+        return value
+
     def forward(self, x: Tensor) -> Tensor:
         """The graph's first output, `(n, ...)`, of `(n, 3, height, width)`."""
-        values: dict[str, Tensor] = {name: getattr(self, key) for name, key in self._keys.items()}
+        values = {name: self.tensor(name) for name in self._keys}
         values[self.graph.inputs[0]] = x
         for node in self.graph.nodes:
             values[node.output] = FORWARD[node.op](node, [values[name] for name in node.inputs])
@@ -65,7 +70,7 @@ class GraphNet(nn.Module):
 
     def trained_graph(self) -> Graph:
         """The graph with the weights as they are now."""
-        constants = {n: np.asarray(getattr(self, key).detach().numpy().copy()) for n, key in self._keys.items()}
+        constants = {n: np.asarray(self.tensor(n).detach().numpy().copy()) for n in self._keys}
         return self.graph.with_nodes(self.graph.nodes, constants=constants)
 
 

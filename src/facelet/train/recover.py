@@ -82,7 +82,8 @@ def recover(
     transfer: TransferSet,
     folder: Path,
     *,
-    minutes: float,
+    minutes: float = 0.0,
+    steps: int = 0,
     threads: int,
     seed: int = 0,
     learning_rate: float = 1e-4,
@@ -94,6 +95,7 @@ def recover(
         card: of both.
         folder: for the log and the checkpoint.
         minutes: of training; the number of steps follows from how long the first ones take.
+        steps: of training, in place of `minutes`.
 
     Raises:
         InputError: no time, fewer crops than a batch, or nets that do not fit their card.
@@ -110,6 +112,7 @@ def recover(
         transfer,
         folder,
         minutes=minutes,
+        steps=steps,
         threads=threads,
         seed=seed,
         learning_rate=learning_rate,
@@ -125,10 +128,13 @@ def teach(
     transfer: TransferSet,
     folder: Path,
     *,
-    minutes: float,
+    minutes: float = 0.0,
+    steps: int = 0,
     threads: int,
     seed: int,
     learning_rate: float,
+    optimizer: str = "adamw",
+    weight_decay: float = 0.0,
     on_tick: Callable[[Tick], None] | None,
 ) -> None:
     """Trains a changed net towards the answers of the net that it was.
@@ -138,24 +144,27 @@ def teach(
         card: of both.
         folder: for the log and the checkpoint.
         minutes: of training; the number of steps follows from how long the first ones take.
+        steps: of training, in place of `minutes`.
+        optimizer: key of `OPTIMIZERS`.
+        weight_decay: decoupled, on kernels.
 
     Raises:
         InputError: no time, or fewer crops than a batch.
     """
-    if not minutes > 0:
+    if not steps and not minutes > 0:
         raise InputError(f"--minutes: must be above 0, found {minutes}")
     if transfer.n_images <= BATCH_SIZE:
         raise InputError(f"{transfer.n_images} crops do not fill a batch of {BATCH_SIZE}; give more")
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     task = RecoverTask(student, GraphNet(original), card, transfer, seed)
-    steps = max(1, int(SHARE * 60 * minutes / _step_s(task)))
+    steps = steps or max(1, int(SHARE * 60 * minutes / _step_s(task)))
     config = LoopConfig(
         steps=steps,
         learning_rate=learning_rate,
         warmup=0.2,
-        weight_decay=0.0,
-        optimizer="adamw",
+        weight_decay=weight_decay,
+        optimizer=optimizer,
         clip=1.0,
         threads=threads,
     )

@@ -1,4 +1,4 @@
-"""Graph -> Graph, output unchanged unless the pass says so: clean, fold, fuse, integers, prune."""
+"""Graph -> Graph, output unchanged unless the pass says so: clean, fold, fuse, integers, prune; channels, by images."""
 
 from __future__ import annotations
 

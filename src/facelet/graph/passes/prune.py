@@ -27,6 +27,9 @@ from facelet.graph.passes.fuse import fuse
 from facelet.graph.passes.result import Note, PassResult, only_reader
 from facelet.graph.size import layers
 
+KINDS = ("LRN", "constant", "power")
+"""Of layers that can be removed."""
+
 
 @dataclass(frozen=True)
 class Saving:
@@ -35,12 +38,14 @@ class Saving:
     Attributes:
         what: the removed layer.
         kernels: nodes fewer.
+        parameters: numbers in constants fewer.
         macs: multiply-accumulates fewer.
         traffic_bytes: bytes read and written fewer.
     """
 
     what: str
     kernels: int
+    parameters: int
     macs: int
     traffic_bytes: int
 
@@ -51,6 +56,7 @@ def saving(before: Graph, after: Graph, what: str) -> Saving:
     return Saving(
         what=what,
         kernels=len(old) - len(new),
+        parameters=sum(row.parameters for row in old) - sum(row.parameters for row in new),
         macs=sum(row.macs for row in old) - sum(row.macs for row in new),
         traffic_bytes=sum(row.traffic_bytes for row in old) - sum(row.traffic_bytes for row in new),
     )
@@ -62,12 +68,12 @@ def prune(graph: Graph) -> PassResult:
 
 
 def pruned_with_savings(
-    graph: Graph, ops: Collection[str] | None = None
+    graph: Graph, kinds: Collection[str] = KINDS
 ) -> tuple[Graph, tuple[Note, ...], tuple[Saving, ...]]:
     """The pruned graph, folded; a note of each layer looked at; and what each removal saved.
 
     Args:
-        ops: keys of `RULES` that apply; all without it.
+        kinds: of `KINDS`; the constant of a power pool goes with the pool.
     """
     notes: list[Note] = []
     savings: list[Saving] = []
@@ -76,7 +82,7 @@ def pruned_with_savings(
         node = graph.producer(candidate.output)
         if node is None or node.op != candidate.op or not _is_candidate(graph, node):
             continue  # gone with a layer before it
-        if ops is not None and node.op not in ops:
+        if _kind(graph, node) not in kinds:
             continue
         new, reason = RULES[node.op](graph, node)
         notes.append(Note(str(node), new is not None, reason))
@@ -92,6 +98,13 @@ def _is_candidate(graph: Graph, node: Node) -> bool:
     if node.op in ("Mul", "Div"):
         return any(name in graph.constants for name in node.inputs) or _is_square(graph, node)
     return node.op in RULES
+
+
+def _kind(graph: Graph, node: Node) -> str:
+    """Of `KINDS`, which a layer to look at is."""
+    if node.op == "LRN":
+        return "LRN"
+    return "constant" if node.op in ("Mul", "Div") and not _is_square(graph, node) else "power"
 
 
 def _number(graph: Graph, name: str) -> float | None:
