@@ -117,17 +117,29 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     took = milliseconds()
-    for model in models:
-        card = model.card
+    teachers = json.loads((DOCS / "results" / "teachers.json").read_text())
+    facts = [
+        (t["model"], f"{t['model']} (a teacher, not shipped)", t["parameters"], t["macs"], t["bytes"]) for t in teachers
+    ]
+    facts += [
+        (
+            m.card.name,
+            f"[{m.card.name}](docs/models/{m.card.name}.md)",
+            m.card.parameters,
+            m.card.macs,
+            m.path.stat().st_size,
+        )
+        for m in models
+    ]
+    for name, title, parameters, macs, size in facts:
         accuracy = [
-            f"{percent(measured[card.name, d]['accuracy'])} ± {percent(measured[card.name, d]['accuracy_std'])}"
-            for d in DETECTORS
+            f"{percent(report['accuracy'])} ± {percent(report['accuracy_std'])}"
+            for report in (measured[name, detector] for detector in DETECTORS)
         ]
-        tar = percent(measured[card.name, "yunet"]["tar"]["1e-3"])
         lines.append(
-            f"| [{card.name}](docs/models/{card.name}.md) | {card.parameters:,} | {card.macs / 1e6:.1f} | "
-            f"{model.path.stat().st_size / 1000:,.0f} | {took.get(card.name, '-')} | {accuracy[0]} | {accuracy[1]} | "
-            f"{tar} | {heldout_tar(card.name)} | {worse_pictures(card.name)} |"
+            f"| {title} | {parameters:,} | {f'{macs / 1e6:.1f}' if macs else '-'} | {size / 1000:,.0f} | "
+            f"{took.get(name, '-')} | {accuracy[0]} | {accuracy[1]} | {percent(measured[name, 'yunet']['tar']['1e-3'])} | "
+            f"{heldout_tar(name)} | {worse_pictures(name)} |"
         )
     return "\n".join(lines)
 
