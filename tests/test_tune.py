@@ -47,7 +47,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
         def of(self, model: Path) -> dict[str, float]:
-            return {"accuracy": 50 + 40 * float(str(model)), "std": 1.0}
+            return {"accuracy": 50 + 40 * float(str(model)), "std": 1.0, "auc": 99.0}
 
     monkeypatch.setattr(tune, "_train", train)
     monkeypatch.setattr(tune, "Accuracy", Accuracy)

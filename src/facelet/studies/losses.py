@@ -21,7 +21,7 @@ STEPS, QUICK_STEPS = 600, 8
 QUICK_FACES = (33, 2)
 """People and photos of each: what the margin needs are people with two photos."""
 
-REAL = {"recipe": "mixing", "views": 3, "teacher_precision": "bf16"}
+REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "teacher_precision": "bf16"}
 """Options of the real arms."""
 
 FIGURES = ("accuracy", "std", "tar", "auc")

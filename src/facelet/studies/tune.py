@@ -59,11 +59,11 @@ def run(context: Context) -> list[Row]:
     best = _best(trials)
     accuracy = Accuracy(context)
     measured = {
-        trial.number: accuracy.of(_train(context, crops, f"trial-{trial.number:03d}", trial.settings))["accuracy"]
+        trial.number: accuracy.of(_train(context, crops, f"trial-{trial.number:03d}", trial.settings))
         for trial in trials
         if trial.state == "finished" and (trial.number == 0 or trial in best[:BEST])
     }
-    rows = [_row(trial, context.seeds[0], measured.get(trial.number)) for trial in trials]
+    rows = [_row(trial, context.seeds[0], measured.get(trial.number, {})) for trial in trials]
     rows += _again(context, crops, accuracy, [trials[0], *[t for t in best if t.number != 0][:1]])
     shares = search.importance()
     if shares:
@@ -137,11 +137,11 @@ def _again(context: Context, crops: int, accuracy: Accuracy, trials: list[Trial]
             with alone(context.folder / f"{name}.lock"):
                 model = _train(context, crops, name, trial.settings, seed=seed)
             value = dataclasses.replace(trial, state="again", value=held_cosine(model), parts={})
-            rows.append(_row(value, seed, accuracy.of(model)["accuracy"]))
+            rows.append(_row(value, seed, accuracy.of(model)))
     return rows
 
 
-def _row(trial: Trial, seed: int, accuracy: float | None) -> Row:
+def _row(trial: Trial, seed: int, measured: Row) -> Row:
     half = trial.parts.get(PARTS // 2 - 1)
     return {
         "kind": "trial" if trial.state != "again" else "again",
@@ -150,7 +150,7 @@ def _row(trial: Trial, seed: int, accuracy: float | None) -> Row:
         "seed": seed,
         "half": None if half is None else 100 * half,
         "cosine": None if trial.value is None else 100 * trial.value,
-        **({} if accuracy is None else {"accuracy": accuracy}),
+        **{name: measured[name] for name in ("accuracy", "auc") if name in measured},
         **{name: _shown(KNOBS[name], value) for name, value in trial.settings.items()},
     }
 
@@ -250,6 +250,7 @@ TUNE = Study(
         ("half", "cosine half-way, %"),
         ("cosine", "cosine, %"),
         ("accuracy", "View 1, %"),
+        ("auc", "its AUC, %"),
         *((name, knob.heading) for name, knob in KNOBS.items()),
     ),
     run=run,
