@@ -50,9 +50,9 @@ BEST = 4
 
 def run(context: Context) -> list[Row]:
     """The trials, the best of them against the defaults with other seeds, and the importance of each setting."""
-    student, teachers = context.models[0], context.models[1:]
     crops = QUICK_CROPS if context.quick else CROPS
-    about = json.dumps([student, *(Path(t).name for t in teachers), context.transfer.key, context.seeds[0], crops])
+    teachers = [Path(name).name for name in context.models[1:]]
+    about = json.dumps([context.models[0], teachers, context.transfer.key, context.seeds[0], crops, repr(KNOBS)])
     search = Search(context.folder, KNOBS, _defaults(), about, context.seeds[0])
     search.run(context.trials, partial(_objective, context, crops))
     trials = search.trials()
