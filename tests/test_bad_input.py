@@ -185,6 +185,16 @@ CASES = [
         "distill facelet_xs --teacher {small.onnx} --data {shards} --aligned --batch 2",
         "8",
     ),
+    Case(
+        "sizes that no cosine compares",
+        "study transfer-size --quick --model facelet_xs --model {big.onnx}",
+        "facelet_xs has 128 dimensions",
+    ),
+    Case(
+        "a student without teachers",
+        "study teachers --quick --model facelet_xs",
+        "needs a student and then its teachers",
+    ),
     Case("transfer set missing", f"{DISTILL} --data {{absent}}", "absent: no such transfer set"),
     Case("transfer set empty", f"{DISTILL} --data {{nothing}}", "nothing: holds neither shards"),
     Case("shard garbage", f"{DISTILL} --data {{noise.tar}}", "noise.tar: "),

@@ -153,7 +153,6 @@ def test_a_page_holds_what_its_json_holds() -> None:
         (("study", "alignment", "--data", "nowhere"), "nowhere"),
         (("study", "--pages", "--out", "empty"), "holds no results"),
         (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
-        (("study", "teachers", "--quick", "--model", "facelet_xs"), "needs a student and then its teachers"),
         (("study", "transfer-size"), "--transfer: the study transfer-size needs shards of real crops"),
     ],
 )

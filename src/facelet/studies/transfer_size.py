@@ -121,19 +121,23 @@ DRAWN = {"unseen": "cosine to the teacher, unseen crops", "accuracy": "accuracy,
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Cosine to the teacher on crops never seen, and accuracy, over the number of crops, one line a source."""
-    for place, (key, title) in enumerate(
-        (("unseen", "cosine to the teacher, unseen crops"), ("accuracy", "accuracy, %"))
-    ):
-        axes = figure.add_subplot(1, 2, place + 1)
-        for source in dict.fromkeys(row["source"] for row in rows):
-            mine = [row for row in rows if row["source"] == source]
-            axes.plot([row["images"] for row in mine], [row[key] for row in mine], marker="o", label=source)
+    """Cosine to the teacher, and accuracy, over the number of crops, one colour a source."""
+    cosine, accuracy = figure.subplots(1, 2)
+    for number, source in enumerate(dict.fromkeys(row["source"] for row in rows)):
+        mine = [row for row in rows if row["source"] == source]
+        images, color = [row["images"] for row in mine], f"C{number}"
+        for key, line in (("unseen", "o-"), ("own", "o:")):
+            label = f"{source}, {'unseen' if key == 'unseen' else 'its own'} crops"
+            cosine.plot(images, [row[key] for row in mine], line, color=color, label=label)
+        told, spread = [row["accuracy"] for row in mine], [row["std"] for row in mine]
+        accuracy.errorbar(images, told, yerr=spread, fmt="o-", capsize=3, color=color)
+    cosine.set_ylabel("cosine to the teacher")
+    accuracy.set_ylabel("accuracy, % ± over folds")
+    for axes in (cosine, accuracy):
         axes.set_xscale("log")
         axes.set_xlabel("crops in the transfer set")
-        axes.set_ylabel(title)
         axes.grid(alpha=0.3)
-        axes.legend()
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
 
 
 TRANSFER_SIZE = Study(
