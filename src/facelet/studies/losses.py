@@ -60,6 +60,7 @@ def draw(rows: list[Row], figure: Figure) -> None:
     )
     left.set_yticks(places, labels=[row["loss"] for row in rows])
     _points(right, rows, places, "tar", "TAR at FAR 1e-2, %")
+    right.legend(fontsize=8)
 
 
 def _points(
@@ -71,7 +72,6 @@ def _points(
         axes.plot(values, [place] * len(values), "o", markersize=5, color="C1", label=None if number else "each seed")
     axes.set_xlabel(name)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
 
 
 LOSSES = Study(
