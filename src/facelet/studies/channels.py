@@ -24,7 +24,7 @@ from facelet.studies.study import Context, Row, Study
 SHARES, QUICK_SHARES = (0.9, 0.75, 0.5), (0.5,)
 """Of the hidden channels that stay."""
 
-STEPS, QUICK_STEPS = 200, 2
+STEPS, QUICK_STEPS = 100, 2
 """Of recoveries and of trainings from scratch, 64 crops each."""
 
 IMAGES, QUICK_IMAGES = 256, 16

@@ -21,7 +21,7 @@ from facelet.studies.study import Context, Row, Study
 ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(KINDS, size))
 """Every combination of kinds of layers to remove."""
 
-STEPS, QUICK_STEPS = 50, 1
+STEPS, QUICK_STEPS = 30, 1
 """Of recovery, 64 crops each."""
 
 

@@ -231,10 +231,9 @@ def _moments(graph: Graph, project: Node, whole: Values, thin: Values) -> Moment
     parameters = [graph.constants[name] for name in project.inputs[1:3]]
     residual = project.inputs[-1] if project.op == "FusedConv" and project["residual"] else ""
     hidden = project.inputs[0]
-    rows = 0
-    total: Matrix = np.zeros(0)
-    products: Matrix = np.zeros(0)
     n_hidden = graph.shapes[hidden][1]
+    size = n_hidden + graph.shapes[project.output][1]
+    total, products, rows = np.zeros(size), np.zeros((size, size)), 0
     for start in range(0, len(thin[hidden]), CHUNK):
         part = slice(start, start + CHUNK)
         y = reference.sums(project, [whole[hidden][part], *parameters])
@@ -242,8 +241,8 @@ def _moments(graph: Graph, project: Node, whole: Values, thin: Values) -> Moment
             y = y + whole[residual][part] - thin[residual][part]
         both = np.concatenate([_rows(thin[hidden][part]), _rows(y)])
         rows += both.shape[1]
-        total = total + both.sum(axis=1) if len(total) else both.sum(axis=1)
-        products = products + both @ both.T if len(products) else both @ both.T
+        total += both.sum(axis=1)
+        products += both @ both.T
     mean = total / rows
     covariance = products / rows - np.outer(mean, mean)
     return Moments(
