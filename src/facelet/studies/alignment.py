@@ -165,9 +165,11 @@ def _rows(context: Context, own: str, vectors: dict[tuple[str, int], Vectors]) -
 
 def draw(rows: list[Row], figure: Figure) -> None:
     """Left, a line of accuracies over croppings for each net, the trained ones thick; right, the policies."""
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
     croppings = list(dict.fromkeys(row["arm"] for row in rows if not row["policy"]))
     told = list(dict.fromkeys(row["policy"] for row in rows if row["policy"]))
+    left, *others = figure.subplots(
+        1, 2 if told else 1, width_ratios=(3, 1)[: 2 if told else 1], sharey=True, squeeze=False
+    )[0]
     for name in dict.fromkeys(row["model"] for row in rows):
         mine = [row for row in rows if row["model"] == name]
         thick = mine[0]["trained"] is not None
@@ -175,18 +177,20 @@ def draw(rows: list[Row], figure: Figure) -> None:
         accuracy = {row["arm"]: row["accuracy"] for row in mine if not row["policy"]}
         drawn = left.plot(range(len(croppings)), [accuracy[arm] for arm in croppings], label=name, **line)
         with_policy = {row["policy"]: row["accuracy"] for row in mine if row["policy"]}
-        right.plot(
-            range(len(told)),
-            [with_policy[policy] for policy in told],
-            **{**line, "linestyle": "none", "color": drawn[0].get_color()},
-        )
-    for axes, labels in ((left, croppings), (right, told)):
+        for right in others:
+            right.plot(
+                range(len(told)),
+                [with_policy[policy] for policy in told],
+                **{**line, "linestyle": "none", "color": drawn[0].get_color()},
+            )
+    for axes, labels in zip((left, *others), (croppings, told), strict=False):
         axes.set_xticks(range(len(labels)), labels=labels, rotation=40, ha="right", fontsize=7)
         axes.grid(alpha=0.3)
     left.set_ylim(50, 100)
     left.set_ylabel("accuracy, %")
-    right.set_xlim(-0.5, len(told) - 0.5)
-    right.set_title(f"{FAILED} % not found", fontsize=8)
+    for right in others:
+        right.set_xlim(-0.5, len(told) - 0.5)
+        right.set_title(f"{FAILED} % not found", fontsize=8)
     left.legend(fontsize=7, loc="lower left")
 
 
