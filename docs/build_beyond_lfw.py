@@ -154,14 +154,25 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     """Holds each sentence of the page that compares against the files."""
     order = ahead(ident, "rank", "1")
     tar = ahead(held, "couples", "tar", "1e-3")
-    check("facelet_xs is the best student at identification", order[:3] == [TEACHER, "facelet_xs", "facelet_s"])
+    check("facelet_s is the best student at identification", order[:3] == [TEACHER, "facelet_s", "facelet_xs"])
+    check(
+        "facelet_s is within five points of the teacher, no other student is",
+        [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05]
+        == ["facelet_s"],
+    )
     check("the order of the students on held-out people is that of LFW", tar == order)
     cards = [clus[name]["at_card"] for name in STUDENTS]
     check(
-        "precision is not below recall for any student, to 0.1 points",
-        all(c["bcubed_precision"] > c["bcubed_recall"] - 1e-3 for c in cards),
+        "precision is above recall for the weaker students, even with it for facelet_xs, below it for facelet_s",
+        all(c["bcubed_precision"] - c["bcubed_recall"] > 0.005 for c in cards[2:])
+        and abs(cards[1]["bcubed_precision"] - cards[1]["bcubed_recall"]) < 0.005
+        and cards[0]["bcubed_precision"] < cards[0]["bcubed_recall"],
     )
-    check("there are more clusters than people", all(c["n_clusters"] > clus[TEACHER]["n_people"] for c in cards))
+    people = clus[TEACHER]["n_people"]
+    check(
+        "there are more clusters than people, but for facelet_s",
+        all(c["n_clusters"] > people for c in cards[1:]) and cards[0]["n_clusters"] < people,
+    )
     check("no model was trained without held-out people", not any(r["trained_without_heldout"] for r in held.values()))
     for name in STUDENTS:
         couples, sorted_ = held[name]["couples"]["at_card"], held[name]["clustering"]
@@ -170,7 +181,7 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best", nearer)
+        check("the threshold for FAR 1e-2 is nearer the best but for facelet_s", nearer == (name != "facelet_s"))
         accuracy = rob[name]["accuracy"]
         check(
             "sigma 4 and 40 % cover leave nobody above 62 %",
@@ -201,6 +212,12 @@ def page(measured: Reports) -> str:
     lost = mild_losses(rob)
     others = max(value for name, value in lost.items() if name != "occlusion")
     dark = max(at[name]["brightness"]["0.1"] for name in STUDENTS)
+    short = [
+        held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"]
+        for name in STUDENTS
+        if name != "facelet_s"
+    ]
+    other = measured["face-reidentification-retail-0095", "heldout"]
     check_claims(ident, clus, held, rob)
     commands = "\n".join(
         f"    facelet evaluate MODEL --benchmark {b:<18} --data {'TRANSFER' if b == 'heldout' else 'LFW     '} --detector yunet --threads 1 --json"
@@ -227,7 +244,7 @@ the named share of impostors is taken for someone.
 
 With {first["n_gallery"]:,} people to choose from, the students lie {percent(min(gap))} to {percent(max(gap))} points of
 rank-1 below the teacher; on the pairs of View 1 (below, clean) it is {percent(min(pair_gap))} to {percent(max(pair_gap))}:
-accuracy on pairs hides most of what distillation into a small net costs. facelet_xs is the best student, ahead of facelet_s with half its parameters: it was trained 2.5 times as long. Whoever looks people up in a large gallery should use the open-set
+accuracy on pairs hides most of what distillation into a small net costs. facelet_s is the best student, facelet_xs with little more than half its parameters the second. Whoever looks people up in a large gallery should use the open-set
 column at FAR 1e-2 to choose a model, not LFW's accuracy.
 
 ## Clustering LFW
@@ -240,8 +257,9 @@ The card's thresholds come from View 1, whose images are among these.
 {clustering_table(clus)}
 
 The card's threshold costs at most {100 * max(losses):.1f} points of BCubed F against the best one here; with fewer people it
-is too strict (see below). Precision is above recall for every student, even with it for facelet_xs: a person is rather split into several
-folders than two people mixed in one. There are more clusters than people for the same reason.
+is too strict (see below). Precision is above recall for the three weaker students and even with it for facelet_xs: a person is rather split into
+several folders than two people mixed in one, and there are more clusters than people. With facelet_s it is the other way round:
+{clus["facelet_s"]["at_card"]["n_clusters"]:,} clusters for {clus["facelet_s"]["n_people"]:,} people.
 
 ## Held-out people of the transfer set
 
@@ -266,10 +284,13 @@ the teacher learned from is not known to us. Unlabelled crops of the same people
 
 At the card's threshold for FAR 1e-3 the students accept {min(fars):.2e} to {max(fars):.2e} of the impostor couples, at that
 for 1e-2 {min(loose):.2e} to {max(loose):.2e}, though the thresholds come from other photos (LFW View 1) with another
-detector (dlib): they carry over. The order of the students is that of LFW. As thresholds of clusters they are too strict here, probably because
+detector (dlib): they carry over. The order of the students is that of LFW. At FAR 1e-3 facelet_s lies
+{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - top["couples"]["tar"]["1e-3"])} points below the teacher of its feature maps, the others
+{percent(min(short))} to {percent(max(short))}; its other teacher, face-reidentification-retail-0095, has
+{percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best, but for facelet_s.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
