@@ -13,4 +13,7 @@ from facelet.studies.teachers import TEACHERS
 from facelet.studies.transfer_size import TRANSFER_SIZE
 from facelet.studies.tune import TUNE
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
+}

@@ -76,7 +76,7 @@ def _figures(context: Context, vectors: NDArray[np.float32], whole: NDArray[np.f
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Bars of accuracy and of TAR by what is removed: as pruned, and as recovered."""
+    """Accuracy, with its spread over folds, and TAR by what is removed: as pruned, and as recovered."""
     arms = list(dict.fromkeys((row["model"], row["removed"]) for row in rows))
     several = len({model for model, _ in arms}) > 1
     names = [f"{model}\n{removed}" if several else removed.replace(" + ", "\n+ ") for model, removed in arms]
@@ -84,15 +84,14 @@ def draw(rows: list[Row], figure: Figure) -> None:
     places = np.arange(len(arms))
     for axes, key, title in zip(panels, ("accuracy", "tar"), ("accuracy, %", "TAR at FAR 1e-3, %"), strict=True):
         for offset, label, mine in (
-            (-0.2, "pruned", [row for row in rows if not row["recovery"]]),
-            (0.2, "recovered", [row for row in rows if row["recovery"]]),
+            (-0.1, "pruned", [row for row in rows if not row["recovery"]]),
+            (0.1, "recovered", [row for row in rows if row["recovery"]]),
         ):
-            axes.bar(places + offset, [row[key] for row in mine], 0.4, label=label)
-        lowest = min(row[key] for row in rows)
-        axes.set_ylim(max(0, lowest - 0.3 * (100 - lowest)), 100)
+            spread = [row["std"] for row in mine] if key == "accuracy" else None
+            axes.errorbar(places + offset, [row[key] for row in mine], yerr=spread, fmt="o", capsize=3, label=label)
         axes.set_ylabel(title, fontsize=9)
         axes.grid(axis="y", alpha=0.3)
-    panels[0].legend(fontsize=8, loc="lower left")
+    panels[1].legend(fontsize=8, loc="lower right")
     panels[-1].set_xticks(places, labels=names, fontsize=8)
     panels[-1].set_xlabel("removed", fontsize=9)
 
