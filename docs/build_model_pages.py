@@ -117,7 +117,7 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     took = milliseconds()
-    teachers = json.loads((DOCS / "results" / "teachers.json").read_text())
+    teachers = json.loads((DOCS / "models" / "teachers.json").read_text())
     facts = [
         (t["model"], f"{t['model']} (a teacher, not shipped)", t["parameters"], t["macs"], t["bytes"]) for t in teachers
     ]
