@@ -92,7 +92,7 @@ def draw(rows: list[Row], figure: Figure) -> None:
         axes.set_ylim(max(0, lowest - 0.3 * (100 - lowest)), 100)
         axes.set_ylabel(title, fontsize=9)
         axes.grid(axis="y", alpha=0.3)
-    panels[0].legend(fontsize=8, loc="lower left")
+    panels[0].legend(fontsize=8, loc="upper left", ncols=2)
     panels[-1].set_xticks(places, labels=names, fontsize=8)
     panels[-1].set_xlabel("removed", fontsize=9)
 
