@@ -113,7 +113,7 @@ def prune(
     quiet: QuietOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Remove LRN, power and constant layers from a model, or hidden channels."""
+    """Remove LRN, power and constant layers, or hidden channels."""
     from facelet.graph.passes import checked, difference
     from facelet.graph.passes.channels import inverted_residuals
     from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
