@@ -15,7 +15,7 @@ demo: $(STAMP) ## distil a student on synthetic faces and compare it: about five
 	$(BIN)/facelet demo
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .
