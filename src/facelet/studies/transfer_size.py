@@ -117,9 +117,6 @@ def arms(whole: TransferSet, learned: NDArray[np.int64], holdout: float, seed: i
     return [*parts, Arm("real", whole, holdout), *drawn]
 
 
-DRAWN = {"unseen": "cosine to the teacher, unseen crops", "accuracy": "accuracy, %"}
-
-
 def draw(rows: list[Row], figure: Figure) -> None:
     """Cosine to the teacher, and accuracy, over the number of crops, one colour a source."""
     cosine, accuracy = figure.subplots(1, 2)
