@@ -243,5 +243,5 @@ def test_options_that_came_later_name_a_run_where_they_are_given() -> None:
     options = DistillOptions(student="facelet_xs", out=Path("x"))
     defaults = {field.name: field.default for field in dataclasses.fields(DistillOptions)}
     assert {name: defaults[name] for name in LATER_OPTIONS} == LATER_OPTIONS
-    given = [{"warmup": 0.1}, {"schedule": "linear"}, {"geometry": 0.5}, {"photometry": 0.5}]
+    given = [{"warmup": 0.1}, {"schedule": "linear"}, {"geometry": 0.5}, {"photometry": 0.5}, {"degrade": 0.1}]
     assert len({run_identity(dataclasses.replace(options, **each), []) for each in [{}, *given]}) == 1 + len(given)  # type: ignore[arg-type]

@@ -107,6 +107,15 @@ def distill(
             "--view-seed", min=0, help="Of views alone: runs of several seeds share their cache.  [default: --seed]"
         ),
     ] = None,
+    degrade: Annotated[
+        float,
+        typer.Option(
+            "--degrade",
+            min=0,
+            max=1,
+            help="Share of pictures that the student sees darker, covered, coarser, compressed.",
+        ),
+    ] = 0.0,
     optimizer: OptimizerOption = "muon",
     weight_decay: WeightDecayOption = 0.05,
     ema: EmaOption = 0.0,
@@ -163,6 +172,7 @@ def distill(
         teacher_precision=teacher_precision,
         holdout=holdout,
         view_seed=view_seed,
+        degrade=degrade,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from facelet.nets.layers import Flatten, InvertedResidual, L2Normalize, conv_bn
+from facelet.nets.prelu import PReLU
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,6 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def _prelu(channels: int) -> nn.Module:
-    return nn.PReLU(channels)
-
-
 class FaceletNet(nn.Module):
     """Stem, stages, global depthwise convolution, one dense layer, unit length.
 
@@ -72,18 +69,18 @@ class FaceletNet(nn.Module):
     def __init__(self, layout: Layout, input_size: int = input_size, embedding_size: int = embedding_size) -> None:
         super().__init__()
         self.input_size, self.embedding_size = input_size, embedding_size
-        self.stem = conv_bn(3, layout.stem, 3, 2, activation=_prelu)
+        self.stem = conv_bn(3, layout.stem, 3, 2, activation=PReLU)
         channels = layout.stem
         stages: list[nn.Module] = []
         for stage in layout.stages:
             blocks: list[nn.Module] = []
             for repeat in range(stage.repeats):
                 hidden, stride = (stage.first_hidden, 2) if repeat == 0 else (stage.hidden, 1)
-                blocks.append(InvertedResidual(channels, stage.channels, stride, hidden, _prelu))
+                blocks.append(InvertedResidual(channels, stage.channels, stride, hidden, PReLU))
                 channels = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.features = conv_bn(channels, layout.features, 1, activation=_prelu)
+        self.features = conv_bn(channels, layout.features, 1, activation=PReLU)
         last_map = input_size // 2 ** (len(layout.stages) + 1)
         self.pool = conv_bn(layout.features, layout.features, last_map, groups=layout.features, padding=0)
         self.flatten = Flatten()

@@ -23,6 +23,7 @@ from facelet.data.embedding_cache import EmbeddingCache, Tap
 from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe, blended, view_inputs
 from facelet.errors import InputError
+from facelet.train.degrade import degrade_some
 from facelet.train.losses import EMBEDDING_LOSSES, make_terms
 from facelet.train.targets import Target
 
@@ -85,6 +86,7 @@ class DistillTask:
         loss: of `LOSSES`.
         loss_weight: of the loss's second term; None takes the term's own.
         view_seed: of the views; None takes `seed`, which draws the order of the crops.
+        degrade: share of the student's pictures that are made worse, see `degrade`.
     """
 
     def __init__(
@@ -106,13 +108,14 @@ class DistillTask:
         loss: str = "mse",
         loss_weight: float | None = None,
         view_seed: int | None = None,
+        degrade: float = 0.0,
     ) -> None:
         self.student, self.transfer, self.caches = student, transfer, caches
         self.index, self.target = index, target
         self.recipe, self.seed, self.batch_size = recipe, seed, batch_size
         self.view_seed = seed if view_seed is None else view_seed
         self.matrix, self.size, self.consistent = matrix, size, consistent
-        self.hint_weight = hint_weight
+        self.hint_weight, self.degrade = hint_weight, degrade
         self.terms = make_terms(loss, self._clean_targets, transfer.identity[index])
         self.embedding_loss, self.loss_weight = EMBEDDING_LOSSES[loss.partition("+")[0]], loss_weight
         taps = [tap for cache in caches for tap in cache.taps]
@@ -136,6 +139,8 @@ class DistillTask:
         pixels = view_inputs(
             self.transfer.crops, index, view, self.recipe, self.view_seed, self.matrix, self.size, self.size
         )
+        if self.degrade:
+            degrade_some(pixels, index, epoch, self.seed, self.degrade)
         target = self.target([_gather(cache.embeddings, index, cached) for cache in self.caches])
         hints = self.hints.targets(index, cached)
         person = np.where(blended(index, view, self.recipe, self.view_seed), -1, self.transfer.identity[index])

@@ -16,6 +16,7 @@ from torch.nn import functional
 from facelet.errors import GraphError
 from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Graph, Node
+from facelet.nets.prelu import prelu
 
 TRAINED = ("Conv", "FusedConv", "Gemm", "PRelu")
 """Ops whose constants are learned."""
@@ -158,7 +159,7 @@ FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
         if math.isfinite(node["min"]) or math.isfinite(node["max"])
         else inputs[0]
     ),
-    "PRelu": lambda node, inputs: functional.prelu(inputs[0], inputs[1]),
+    "PRelu": lambda node, inputs: prelu(inputs[0], inputs[1]),
     "LeakyRelu": lambda node, inputs: functional.leaky_relu(inputs[0], node["alpha"]),
     "Sigmoid": lambda node, inputs: inputs[0].sigmoid(),
     "HardSwish": lambda node, inputs: functional.hardswish(inputs[0]),

@@ -24,6 +24,7 @@ from facelet.atomic import write_text_atomic
 from facelet.errors import UnknownNameError
 from facelet.train.average import Average
 from facelet.train.checkpoint import restore, save
+from facelet.train.memory import keep_freed_memory
 from facelet.train.optimizers import make_optimizer
 
 HISTORY = "history.jsonl"
@@ -141,6 +142,7 @@ def train(
         raise UnknownNameError("schedule", config.schedule, SCHEDULES)
     if config.threads:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     task.modules.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)

@@ -55,6 +55,7 @@ LATER_OPTIONS: dict[str, Any] = {
     "photometry": 1.0,
     "loss_weight": None,
     "view_seed": None,
+    "degrade": 0.0,
 }
 """Options that came after the first runs, and what those did: so valued they are no part of a run's identity."""
 
@@ -133,6 +134,7 @@ class DistillOptions(CommonOptions):
         holdout: fraction of the crops that is never trained on and measures the student.
         view_seed: of the views, and so of what the teachers are asked; None takes `seed`. Runs that differ in `seed`
             alone then share their cache.
+        degrade: share of the student's pictures that are made worse than those that the teachers answer for.
     """
 
     teachers: tuple[str, ...] = ()
@@ -145,6 +147,7 @@ class DistillOptions(CommonOptions):
     teacher_precision: str = "f32"
     holdout: float = 0.02
     view_seed: int | None = None
+    degrade: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def distill(
         loss=options.loss,
         loss_weight=options.loss_weight,
         view_seed=options.view_seed,
+        degrade=options.degrade,
     )
     steps = _steps(options, len(train_index), options.batch_size)
     held_target = target([np.asarray(cache.embeddings[0][held]) for cache in caches])
