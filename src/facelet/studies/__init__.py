@@ -5,6 +5,7 @@ from __future__ import annotations
 from facelet.studies.alignment import ALIGNMENT
 from facelet.studies.channels import CHANNELS
 from facelet.studies.compatibility import COMPATIBILITY
+from facelet.studies.degraded import DEGRADED
 from facelet.studies.losses import LOSSES
 from facelet.studies.pruning import PRUNING
 from facelet.studies.size import SIZE
@@ -15,5 +16,5 @@ from facelet.studies.tune import TUNE
 
 STUDIES: dict[str, Study] = {
     study.name: study
-    for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
+    for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, DEGRADED, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
 }
