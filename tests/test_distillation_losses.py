@@ -18,8 +18,8 @@ from facelet.train.loop import train
 from facelet.train.losses import EMBEDDING_LOSSES, HUBER_KNEE, LOSSES, TERMS, check_loss, make_terms
 from facelet.train.margin import MARGIN, SCALE, MarginSoftmax
 from facelet.train.optimizers import make_optimizer
+from facelet.train.options import DistillOptions, run_identity
 from facelet.train.relational import angle_loss, distance_loss
-from facelet.train.run import DistillOptions, run_identity
 from test_training_loop import config, distill_task, figures
 from tiny_training import SIZE, TinyTeacher, tiny_net, tiny_set
 
@@ -210,8 +210,8 @@ def test_the_weight_of_a_term_counts(tmp_path: Path) -> None:
     found = {}
     for weight, task in tasks.items():
         loss, shown = task.loss(task.batch(0), 0.0)
-        found[weight] = loss.item() - shown["loss"]
-        term = shown["relational"]
+        found[weight] = loss.item() - float(shown["loss"])
+        term = float(shown["relational"])
     assert found[0.0] == 0
     assert found[3.0] == pytest.approx(3 * term, rel=1e-4)
     assert found[None] == pytest.approx(TERMS["relational"].WEIGHT * term, rel=1e-4)

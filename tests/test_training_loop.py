@@ -22,7 +22,7 @@ from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
-from facelet.train.run import LATER_OPTIONS, DistillOptions, run_identity
+from facelet.train.options import LATER_OPTIONS, DistillOptions, run_identity
 from facelet.train.targets import fit_target
 from facelet.train.triplet import TripletTask
 from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set

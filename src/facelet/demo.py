@@ -133,7 +133,8 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         FaceletError: whatever sampling, training or measuring refuses.
     """
     with training_extra():
-        from facelet.train.run import DistillOptions, distill
+        from facelet.train.options import DistillOptions
+        from facelet.train.run import distill
     find_model(options.teacher)
     clock = _Clock()
     with bar("sampling faces") as advance:

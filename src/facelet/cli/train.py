@@ -30,6 +30,9 @@ DataOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run: model.onnx, checkpoint, curves.")]
 EpochsOption = Annotated[float, typer.Option("--epochs", help="Passes over the training crops.")]
+MinutesOption = Annotated[
+    float, typer.Option("--minutes", min=0, help="End by then, the schedule hurried if need be; 0: no limit.")
+]
 LearningRateOption = Annotated[float, typer.Option("--learning-rate", help="Peak of the schedule.")]
 WarmupOption = Annotated[float, typer.Option("--warmup", help="Fraction of the steps over which the rate rises.")]
 ScheduleOption = Annotated[str, typer.Option("--schedule", help="How the rate falls after it: cosine or linear.")]
@@ -74,6 +77,7 @@ def distill(
     data: DataOption = None,
     out: OutOption = Path("runs/distill"),
     epochs: EpochsOption = 20.0,
+    minutes: MinutesOption = 0.0,
     batch: Annotated[int, typer.Option("--batch", help="Images in a step.")] = 64,
     learning_rate: LearningRateOption = 4e-3,
     warmup: WarmupOption = 0.05,
@@ -99,7 +103,9 @@ def distill(
         typer.Option("--tap", help="Tensor of the first teacher that guides an inner layer; shallow to deep."),
     ] = None,
     hint_weight: Annotated[float, typer.Option("--hint-weight", min=0, help="Of each guided layer.")] = 1.0,
-    teacher_precision: Annotated[str, typer.Option("--teacher-precision", help="f32 or bf16 (OpenVINO).")] = "f32",
+    teacher_precision: Annotated[
+        str, typer.Option("--teacher-precision", help="f32, bf16 (OpenVINO), or online f16.")
+    ] = "f32",
     holdout: Annotated[float, typer.Option("--holdout", min=0, max=0.5, help="Fraction that measures only.")] = 0.02,
     view_seed: Annotated[
         int | None,
@@ -116,6 +122,14 @@ def distill(
             help="Share of pictures that the student sees darker, covered, coarser, compressed.",
         ),
     ] = 0.0,
+    online: Annotated[
+        bool, typer.Option("--online", help="Draw views and ask the teachers during the training: for GPUs.")
+    ] = False,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Online: times each view is shown.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="Online: of torch, cpu or cuda.")] = "cpu",
+    graphed: Annotated[
+        bool, typer.Option("--graphed", help="Online: replay the student's step as a CUDA graph.")
+    ] = False,
     optimizer: OptimizerOption = "muon",
     weight_decay: WeightDecayOption = 0.05,
     ema: EmaOption = 0.0,
@@ -138,12 +152,13 @@ def distill(
     """Distil teachers into a student over a transfer set."""
     show = Output(json_, quiet)
     with training_extra():
-        from facelet.train.run import DistillOptions
+        from facelet.train.options import DistillOptions
         from facelet.train.run import distill as run_distillation
     options = DistillOptions(
         student=student,
         out=out,
         epochs=epochs,
+        minutes=minutes,
         batch_size=batch,
         learning_rate=learning_rate,
         warmup=warmup,
@@ -173,6 +188,10 @@ def distill(
         holdout=holdout,
         view_seed=view_seed,
         degrade=degrade,
+        online=online,
+        passes=passes,
+        device=device,
+        graphed=graphed,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
@@ -186,6 +205,7 @@ def triplet(
     data: DataOption = None,
     out: OutOption = Path("runs/triplet"),
     epochs: EpochsOption = 20.0,
+    minutes: MinutesOption = 0.0,
     people: Annotated[int, typer.Option("--people", help="P, people in a batch.")] = 32,
     photos: Annotated[int, typer.Option("--photos", help="K, photos of each.")] = 4,
     margin: Annotated[float, typer.Option("--margin", min=0, help="In squared distance.")] = 0.2,
@@ -217,11 +237,13 @@ def triplet(
     """Train a net with FaceNet's triplet loss on labelled crops."""
     show = Output(json_, quiet)
     with training_extra():
-        from facelet.train.run import TripletOptions, train_triplet
+        from facelet.train.options import TripletOptions
+        from facelet.train.run import train_triplet
     options = TripletOptions(
         student=student,
         out=out,
         epochs=epochs,
+        minutes=minutes,
         batch_size=people * photos,
         learning_rate=learning_rate,
         warmup=warmup,
@@ -313,7 +335,7 @@ def _view1(
     from facelet.evaluate.verification import fold_accuracy, pair_distances
     from facelet.faces.crops import CropCache, crop_benchmark
     from facelet.nets import build_net
-    from facelet.train.run import embed_pixels
+    from facelet.train.measure import embed_pixels
 
     if recipe not in RECIPES:
         raise UnknownNameError("recipe", recipe, RECIPES)

@@ -13,7 +13,9 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -26,6 +28,9 @@ from facelet.errors import MissingFileError, TransferSetError
 
 IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+READ_AHEAD = 512
+"""Encoded crops that are held while they are decoded."""
 
 Align = Callable[[Path], NDArray[np.uint8] | None]
 """Makes the 128x128 canvas crop of a photo; None where the photo has no usable face and is left out."""
@@ -238,10 +243,8 @@ def _write_pack(
         identity = np.full(total, -1, np.int64)
         source = np.zeros(total, np.int64)
         row = n_heldout = 0
-        for done, item in enumerate(items, start=1):
-            held = exclude_heldout and item.identity is not None and bool(heldout_identities([item.identity])[0])
+        for done, (item, held, crop) in enumerate(_decoded(items, align, exclude_heldout), start=1):
             n_heldout += held
-            crop = None if held else _decode(item, align)
             if crop is not None:
                 crops[row] = crop
                 if item.identity is not None:
@@ -268,6 +271,27 @@ def _write_pack(
         raise TransferSetError(f"transfer set: cannot be packed ({error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _decoded(
+    items: Iterable[_Item], align: Align | None, exclude_heldout: bool
+) -> Iterator[tuple[_Item, bool, NDArray[np.uint8] | None]]:
+    """Items in their order, whether each shows a held-out person, and the crops of the others.
+
+    Crops that come aligned are decoded by several threads; photos one after another, as a detector is no two threads'.
+    """
+
+    def decode(item: _Item) -> tuple[_Item, bool, NDArray[np.uint8] | None]:
+        held = exclude_heldout and item.identity is not None and bool(heldout_identities([item.identity])[0])
+        return item, held, None if held else _decode(item, align)
+
+    if align is not None:
+        yield from map(decode, items)
+        return
+    with ThreadPoolExecutor() as pool:
+        ahead = iter(items)
+        while some := list(islice(ahead, READ_AHEAD)):
+            yield from pool.map(decode, some)
 
 
 def _read_pack(pack: Path, key: str) -> TransferSet:

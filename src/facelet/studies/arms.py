@@ -49,7 +49,8 @@ def distilled(
     """
     with training_extra():
         from facelet.train.checkpoint import CHECKPOINT
-        from facelet.train.run import MODEL_FILE, DistillOptions, distill
+        from facelet.train.options import DistillOptions
+        from facelet.train.run import MODEL_FILE, distill
 
     folder = context.folder / name
     if (folder / MODEL_FILE).exists():
@@ -80,7 +81,7 @@ def distilled(
 def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The crops that a distillation with `holdout=fraction` learns from, and those that it does not, sorted."""
     with training_extra():
-        from facelet.train.run import split_holdout
+        from facelet.train.measure import split_holdout
 
     return split_holdout(transfer.n_images, fraction, seed)
 

@@ -74,7 +74,7 @@ def run(context: Context) -> list[Row]:
 def _defaults() -> dict[str, Any]:
     """What `facelet distill` takes without being told."""
     with training_extra():
-        from facelet.train.run import DistillOptions
+        from facelet.train.options import DistillOptions
 
     return {field.name: field.default for field in dataclasses.fields(DistillOptions) if field.name in KNOBS}
 

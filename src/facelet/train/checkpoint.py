@@ -18,14 +18,16 @@ def save(
     folder: Path,
     identity: str,
     step: int,
+    place: float,
     modules: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
 ) -> None:
-    """Writes the state after `step` steps in place of an older one."""
+    """Writes the state after `step` steps, at a place of the schedule, in place of an older one."""
     state = {
         "identity": identity,
         "step": step,
+        "place": place,
         "modules": modules.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": None if averaged is None else (averaged.updates, averaged.module.state_dict()),
@@ -42,8 +44,8 @@ def restore(
     modules: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
-) -> int:
-    """Fills modules, optimizer and average from a checkpoint; returns the number of steps done.
+) -> tuple[int, float]:
+    """Fills modules, optimizer and average from a checkpoint; returns the steps done and the place in the schedule.
 
     Raises:
         CheckpointError: there is none, it cannot be read, or another run made it.
@@ -61,7 +63,7 @@ def restore(
         averaged.updates, weights = state["average"]
         averaged.module.load_state_dict(weights)
     torch.set_rng_state(state["torch_rng"])
-    return int(state["step"])
+    return int(state["step"]), float(state.get("place", state["step"]))
 
 
 def load_student(net: nn.Module, path: Path) -> None:
@@ -83,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: no checkpoint there; leave --resume out to start a new run")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if not {"identity", "step", "modules", "optimizer"} <= set(state):
             raise CheckpointError(f"{path}: not a checkpoint of a training run")
     except CheckpointError:

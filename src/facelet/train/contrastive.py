@@ -58,7 +58,7 @@ class ContrastiveQueue(Term):
         unfit = (self.crops == EMPTY) | (self.crops == crop[:, None])
         negative = (embedding @ self.embeddings.T).masked_fill(unfit, float("-inf"))
         logits = torch.cat([positive, negative], dim=1) / TEMPERATURE
-        loss = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64))
+        loss = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
         self._enter(target, crop)
         return loss
 
@@ -68,7 +68,7 @@ class ContrastiveQueue(Term):
         length = len(self.crops)
         target, crop = target[-length:], crop[-length:]
         # new tensors, not new values in the old ones: the backward pass of this step still needs those
-        rows = (self.place + torch.arange(len(crop))) % length
+        rows = (self.place + torch.arange(len(crop), device=crop.device)) % length
         self.embeddings = self.embeddings.index_copy(0, rows, target)
         self.crops = self.crops.index_copy(0, rows, crop)
         self.place = (self.place + len(crop)) % length

@@ -24,7 +24,7 @@ from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe, blended, view_inputs
 from facelet.errors import InputError
 from facelet.train.degrade import degrade_some
-from facelet.train.losses import EMBEDDING_LOSSES, make_terms
+from facelet.train.losses import Objective
 from facelet.train.targets import Target
 
 
@@ -116,11 +116,10 @@ class DistillTask:
         self.view_seed = seed if view_seed is None else view_seed
         self.matrix, self.size, self.consistent = matrix, size, consistent
         self.hint_weight, self.degrade = hint_weight, degrade
-        self.terms = make_terms(loss, self._clean_targets, transfer.identity[index])
-        self.embedding_loss, self.loss_weight = EMBEDDING_LOSSES[loss.partition("+")[0]], loss_weight
+        self.objective = Objective(loss, loss_weight, self._clean_targets, transfer.identity[index])
         taps = [tap for cache in caches for tap in cache.taps]
         self.hints = _Hints(student, hints, taps, size)
-        self.modules = nn.ModuleDict({"student": student, "hints": self.hints.adapters, **self.terms})
+        self.modules = nn.ModuleDict({"student": student, "hints": self.hints.adapters, **self.objective.terms})
 
     def _clean_targets(self) -> NDArray[np.float32]:
         """What the student shall say of every clean training crop, `(m, size)`."""
@@ -152,22 +151,15 @@ class DistillTask:
             torch.from_numpy(person),
         )
 
-    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Embedding loss plus its second term and the faded hint losses."""
         embedding = self.student(normalize_pixels(batch.pixels)).float()
-        loss = self.embedding_loss(embedding, batch.target)
-        cosine = (embedding.detach() * batch.target).sum(1).mean()
-        figures = {"loss": loss.item(), "cosine": cosine.item()}
-        with torch.autocast("cpu", enabled=False):
-            for name, term in self.terms.items():
-                value = term(embedding, batch.target, batch.crop, batch.person)
-                figures[name] = value.item()
-                loss = loss + (term.WEIGHT if self.loss_weight is None else self.loss_weight) * value
+        loss, figures = self.objective(embedding, batch.target, batch.crop, batch.person)
         weight = self.hint_weight * min(1.0, max(0.0, (HINTS_END - progress) / HINTS_FADE))
         if self.hints.hints and weight > 0:
             hint_losses = self.hints.losses(batch.hints)
             for hint, value in zip(self.hints.hints, hint_losses, strict=True):
-                figures[f"hint_{hint.layer}"] = value.item()
+                figures[f"hint_{hint.layer}"] = value.detach()
             loss = loss + weight * torch.stack(hint_losses).sum()
         return loss, figures
 

@@ -30,7 +30,7 @@ def export_onnx(net: nn.Module, card: Card, path: Path) -> None:
         InputError: the place cannot be written.
     """
     example = torch.zeros(2, 3, card.height, card.width)
-    net = net.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    net = net.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         raw = Path(folder) / "net.onnx"
         torch.onnx.export(

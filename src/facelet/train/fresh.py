@@ -10,7 +10,7 @@ from facelet.data.views import RECIPES, view_inputs
 from facelet.faces.canvas import canvas_matrix
 from facelet.nets import build_net
 from facelet.nets.size import count_parameters
-from facelet.train.run import TEMPLATE, embed_pixels
+from facelet.train.measure import TEMPLATE, embed_pixels
 
 
 def embed_fresh(name: str, seed: int, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:

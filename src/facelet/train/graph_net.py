@@ -90,7 +90,10 @@ def _conv(node: Node, inputs: list[Tensor]) -> Tensor:
 def _batch_normalization(node: Node, inputs: list[Tensor]) -> Tensor:
     """The statistics of the file stay as they are: the net is trained as it will be run."""
     x, scale, bias, mean, variance = inputs
-    return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=node["epsilon"])
+    factor = scale / (variance + node["epsilon"]).sqrt()  # torch's own refuses an epsilon of 0, which fused files have
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    out: Tensor = x * factor.reshape(shape) + (bias - mean * factor).reshape(shape)
+    return out
 
 
 def _fused_conv(node: Node, inputs: list[Tensor]) -> Tensor:

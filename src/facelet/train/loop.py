@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,8 @@ class LoopConfig:
 
     Attributes:
         steps: number of optimizer steps.
+        minutes: time by which the run ends; where the clock is ahead of the steps, the schedule goes by the clock.
+            0 for no limit.
         learning_rate: peak of the schedule.
         warmup: fraction of the steps over which the rate rises linearly.
         schedule: how the rate falls after it, of `SCHEDULES`.
@@ -51,6 +53,7 @@ class LoopConfig:
         clip: largest gradient norm; 0 leaves gradients alone.
         ema: decay per step of the averaged weights; 0 keeps none.
         precision: "fp32", or "bf16" for the forward pass on CPUs or GPUs that are faster with it.
+        device: of torch, where the modules are trained.
         checkpoint_every: steps between checkpoints.
         log_every: steps between log lines.
         watch_every: steps between calls of the watcher (validation accuracy); 0 for the end only.
@@ -59,6 +62,7 @@ class LoopConfig:
 
     steps: int
     learning_rate: float
+    minutes: float = 0.0
     warmup: float = 0.05
     schedule: str = "cosine"
     weight_decay: float = 0.05
@@ -66,13 +70,14 @@ class LoopConfig:
     clip: float = 0.0
     ema: float = 0.0
     precision: str = "fp32"
+    device: str = "cpu"
     checkpoint_every: int = 200
     log_every: int = 20
     watch_every: int = 0
     threads: int = 0
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, then the schedule's fall to zero."""
+    def rate(self, step: float) -> float:
+        """Learning rate at a place of the schedule, in steps: linear warm-up, then the schedule's fall to zero."""
         warm = max(1, int(self.steps * self.warmup))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
@@ -96,14 +101,14 @@ class Task(Protocol):
         """The batch of a step; depends on nothing but the step; called from another thread."""
         ...
 
-    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Any, progress: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """The loss and the figures to log; `progress` is the fraction of the run that is done."""
         ...
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What the loop tells its caller after each logged step."""
+    """What the loop tells its caller after each logged step; `step` is the place in the schedule."""
 
     step: int
     steps: int
@@ -144,22 +149,42 @@ def train(
         torch.set_num_threads(config.threads)
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
-    task.modules.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task.modules.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
     averaged = Average(task.student, config.ema) if config.ema else None
-    start = restore(folder, identity, task.modules, optimizer, averaged) if resume else 0
+    start, place = restore(folder, identity, task.modules, optimizer, averaged) if resume else (0, 0.0)
     with (
         contextlib.closing(_History(folder, start)) as history,
         contextlib.closing(_batches(task, start, config.steps)) as batches,
     ):
-        _steps(task, config, folder, identity, start, batches, optimizer, averaged, history, watch, on_tick)
+        pace = _Pace(config, start, place)
+        done = _steps(task, config, folder, identity, pace, batches, optimizer, averaged, history, watch, on_tick)
         student = _evaluated(task, averaged)
         if watch is not None:
             measured = watch(student)
-            history.write(config.steps, {}, measured)
+            history.write(done, {}, measured)
             if on_tick is not None:
                 on_tick(Tick(config.steps, config.steps, measured))
     return student
+
+
+class _Pace:
+    """How far a run is, in steps of its schedule.
+
+    Args:
+        start: steps that were done before, when it is resumed.
+        place: where in the schedule it starts.
+    """
+
+    def __init__(self, config: LoopConfig, start: int, place: float) -> None:
+        self.config, self.start, self.first, self.clock = config, start, place, time.perf_counter()
+
+    def place(self, done: int) -> float:
+        """After a number of steps; that of the clock where it is ahead."""
+        if not self.config.minutes:
+            return done
+        passed = (time.perf_counter() - self.clock) / (60 * self.config.minutes)
+        return min(float(self.config.steps), max(float(done), self.first + passed * self.config.steps))
 
 
 def _steps(
@@ -167,23 +192,27 @@ def _steps(
     config: LoopConfig,
     folder: Path,
     identity: str,
-    start: int,
+    pace: _Pace,
     batches: Iterator[tuple[int, Any]],
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
     history: _History,
     watch: Watcher | None,
     on_tick: Callable[[Tick], None] | None,
-) -> None:
-    """Takes the steps from `start` to the end."""
+) -> int:
+    """Takes the steps from the start to the end; returns how many there are then."""
     measured: dict[str, float] = {}
-    clock, clock_step = time.perf_counter(), start
+    clock, clock_step = time.perf_counter(), pace.start
+    place, done = pace.place(pace.start), pace.start
+    if place >= config.steps:  # resumed after its end
+        return done
     task.modules.train()
     for step, batch in batches:
+        rate = config.rate(place)
         for group in optimizer.param_groups:
-            group["lr"] = config.rate(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-            loss, figures = task.loss(batch, step / config.steps)
+            group["lr"] = rate
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, told = task.loss(batch, place / config.steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if config.clip:
@@ -191,19 +220,24 @@ def _steps(
         optimizer.step()
         if averaged is not None:
             averaged.update(task.student)
-        done = step + 1
-        watched = watch is not None and _due(done, config.watch_every) and done < config.steps
-        if _due(done, config.log_every) or watched or done == config.steps:
+        done, place = step + 1, pace.place(step + 1)
+        last = place >= config.steps
+        watched = watch is not None and _due(done, config.watch_every) and not last
+        if _due(done, config.log_every) or watched or last:
+            figures = {name: float(value) for name, value in told.items()}  # on a GPU this waits, so not in each step
             figures["images_per_s"] = (done - clock_step) * task.batch_size / (time.perf_counter() - clock)
             if watch is not None and watched:
                 measured = watch(_evaluated(task, averaged))
                 task.modules.train()
-            history.write(done, {**figures, "learning_rate": config.rate(step)}, measured)
+            history.write(done, {**figures, "learning_rate": rate}, measured)
             if on_tick is not None:
-                on_tick(Tick(done, config.steps, {**figures, **measured}))
+                on_tick(Tick(int(place), config.steps, {**figures, **measured}))
             clock, clock_step = time.perf_counter(), done
-        if _due(done, config.checkpoint_every) or done == config.steps:
-            save(folder, identity, done, task.modules, optimizer, averaged)
+        if _due(done, config.checkpoint_every) or last:
+            save(folder, identity, done, place, task.modules, optimizer, averaged)
+        if last:
+            break
+    return done
 
 
 def _due(done: int, every: int) -> bool:

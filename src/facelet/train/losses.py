@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -94,3 +95,34 @@ def make_terms(name: str, target: Callable[[], NDArray[np.float32]], person: NDA
     check_loss(name, None, person)
     _, _, term = name.partition("+")
     return {term: TERMS[term].made_for(target(), person)} if term else {}
+
+
+class Objective:
+    """What a distillation minimises: a distance of embeddings and, where the loss names one, a weighted term.
+
+    Args:
+        loss, target, person: as of `make_terms`.
+        weight: of the term; None where it shall have its own.
+
+    Attributes:
+        terms: to be trained and kept with the student.
+    """
+
+    def __init__(
+        self, loss: str, weight: float | None, target: Callable[[], NDArray[np.float32]], person: NDArray[np.int64]
+    ) -> None:
+        self.terms = make_terms(loss, target, person)
+        self.distance, self.weight = EMBEDDING_LOSSES[loss.partition("+")[0]], weight
+
+    def __call__(
+        self, embedding: Tensor, target: Tensor, crop: Tensor, person: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and figures to log; arguments as of `Term.forward`."""
+        loss = self.distance(embedding, target)
+        figures = {"loss": loss.detach(), "cosine": (embedding.detach() * target).sum(1).mean()}
+        with torch.autocast(embedding.device.type, enabled=False):
+            for name, term in self.terms.items():
+                value = term(embedding, target, crop, person)
+                figures[name] = value.detach()
+                loss = loss + (term.WEIGHT if self.weight is None else self.weight) * value
+        return loss, figures

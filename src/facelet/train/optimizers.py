@@ -14,18 +14,18 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix of `(rows, columns)`, roughly: singular values near 1.
+    """The nearest semi-orthogonal matrix of each in `(..., rows, columns)`, roughly: singular values near 1.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
     a, b, c = NEWTON_SCHULZ
-    x: Tensor = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x: Tensor = matrix / (torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -62,40 +62,51 @@ class MuonAdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Takes one step from the gradients at hand."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if group["muon"]:
-                    self._muon(parameter, group)
-                else:
-                    self._adam(parameter, group)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if group["muon"]:
+                alike: dict[tuple[int, ...], list[Tensor]] = {}
+                for parameter in parameters:
+                    alike.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+                for same in alike.values():
+                    self._muon(same, group)
+            elif parameters:
+                self._adam(parameters, group)
 
-    def _muon(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient = parameter.grad
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"]
-        momentum.lerp_(gradient, 1 - group["momentum"])
-        update = torch.lerp(gradient, momentum, group["momentum"])  # type: ignore[arg-type]
-        flat = orthogonalize(update.reshape(len(update), -1))
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(flat.view_as(update), alpha=-group["lr"] * self.RMS * max(flat.shape) ** 0.5)
+    def _muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """A step of kernels that are matrices of one size: orthogonalized together, which takes a GPU fewer calls."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients = _gradients(parameters)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        flat = orthogonalize(torch.stack([update.reshape(len(update), -1) for update in updates]))
+        steps = [one.view_as(update) for one, update in zip(flat, updates, strict=True)]
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, steps, alpha=-group["lr"] * self.RMS * max(flat.shape[1:]) ** 0.5)
 
-    def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient = parameter.grad
-        state = self.state[parameter]
-        if not state:
-            state["step"] = 0
-            state["mean"] = torch.zeros_like(parameter)
-            state["square"] = torch.zeros_like(parameter)
-        state["step"] += 1
+    def _adam(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
+            state["step"] += 1
+        states = [self.state[parameter] for parameter in parameters]
+        gradients = _gradients(parameters)
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
         low, high = self.ADAM_BETAS
-        state["mean"].lerp_(gradient, 1 - low)
-        state["square"].mul_(high).addcmul_(gradient, gradient, value=1 - high)
-        correction = (1 - high ** state["step"]) ** 0.5 / (1 - low ** state["step"])
-        denominator = state["square"].sqrt().add_(self.ADAM_EPS)
-        parameter.addcdiv_(state["mean"], denominator, value=-group["lr"] * correction)
+        torch._foreach_lerp_(means, gradients, 1 - low)
+        torch._foreach_mul_(squares, high)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - high)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominators, self.ADAM_EPS)
+        corrections = [(1 - high ** s["step"]) ** 0.5 / (1 - low ** s["step"]) for s in states]
+        torch._foreach_addcdiv_(parameters, means, denominators, [-group["lr"] * c for c in corrections])
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def is_matrix(parameter: nn.Parameter) -> bool:

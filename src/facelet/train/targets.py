@@ -9,7 +9,8 @@ keeps distances between faces best, and it is fixed, so the student's space is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +55,23 @@ class Target:
     how: str
     joint: TargetMap
 
-    def __call__(self, parts: list[Vectors]) -> NDArray[np.float32]:
+    def __call__(self, parts: Sequence[Vectors]) -> NDArray[np.float32]:
         """Unit vectors `(n, size)` of the teachers' embeddings, `(n, d_i)` each."""
         if self.own:
             parts = [own(part) for own, part in zip(self.own, parts, strict=True)]
         return self.joint(join(parts, self.how))
 
+    def turned_onto(self, parts: Sequence[Vectors], goal: NDArray[np.float32]) -> Target:
+        """The same target in another space: distances stay, and what is said of some faces comes nearest to a goal.
 
-def fit_target(parts: list[Vectors], how: str, size: int) -> Target:
+        Args:
+            parts: what each teacher says of n faces, `(n, d_i)` each.
+            goal: of those faces, `(n, size)` unit vectors.
+        """
+        return replace(self, joint=_turned(self.joint, rotation(self(parts), goal)))
+
+
+def fit_target(parts: Sequence[Vectors], how: str, size: int) -> Target:
     """The target of a student of `size` dimensions.
 
     Args:
@@ -92,7 +102,7 @@ def _turned(own: TargetMap, turn: NDArray[np.float32]) -> TargetMap:
     return TargetMap(own.mean, own.matrix @ turn)
 
 
-def join(parts: list[Vectors], how: str) -> NDArray[np.float32]:
+def join(parts: Sequence[Vectors], how: str) -> NDArray[np.float32]:
     """Joins one batch of embeddings of several teachers.
 
     Args:
