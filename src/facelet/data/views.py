@@ -146,7 +146,11 @@ def _normal(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float6
 
 def blended(index: NDArray[np.int64], view: NDArray[np.int64], recipe: ViewRecipe, seed: int) -> NDArray[np.bool_]:
     """Whether each view shows a blend of its image with another, `(n,)`; arguments as of `view_inputs`."""
-    return (view > 0) & (uniforms(seed, index, view)[:, 14] < recipe.mix)
+    return _mixed(uniforms(seed, index, view), view, recipe)
+
+
+def _mixed(u: NDArray[np.float64], view: NDArray[np.int64], recipe: ViewRecipe) -> NDArray[np.bool_]:
+    return (view > 0) & (u[:, 14] < recipe.mix)
 
 
 def _spread(own: float, box: float, loose: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -186,7 +190,7 @@ def view_inputs(
     gain = 1.0 + recipe.gain * (2 * u[:, 7] - 1)
     bias = recipe.bias * (2 * u[:, 8] - 1)
     channel_gain = 1.0 + recipe.channel_gain * (2 * u[:, 9:12] - 1)
-    mixed = blended(index, view, recipe, seed)
+    mixed = _mixed(u, view, recipe)
     partner = (u[:, 15] * len(crops)).astype(np.int64)
     weight = recipe.mix_low + (1 - 2 * recipe.mix_low) * (u[:, 14] / max(recipe.mix, 1e-9))
     centre = (CANVAS - 1) / 2

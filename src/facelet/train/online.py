@@ -6,6 +6,7 @@ not run out. `distill` is the other way, for CPUs, where asking the teachers is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from facelet.train.device_views import Views, clean_views, draw_views, render
 from facelet.train.losses import Objective
 from facelet.train.targets import Target
 from facelet.train.torch_teacher import TorchTeacher
+
+Progress = Callable[[int, int], None]
 
 ASKED = 1024
 """Views that the teachers are asked about at a time."""
@@ -43,18 +46,20 @@ class Faculty:
         self._matrices = [on_device(teacher.matrix, device) for teacher in teachers]
 
     @torch.no_grad()
-    def embed(self, views: Views) -> list[NDArray[np.float32]]:
-        """What each teacher says of views, `(n, d_i)` unit vectors each."""
+    def embed(self, views: Views, progress: Progress | None = None) -> list[NDArray[np.float32]]:
+        """What each teacher says of views, `(n, d_i)` unit vectors each; `progress` is told (done, total)."""
         parts: list[list[Tensor]] = [[] for _ in self.teachers]
         for start in range(0, len(views), ASKED):
             some = views.rows(slice(start, start + ASKED))
             for teacher, matrix, said in zip(self.teachers, self._matrices, parts, strict=True):
                 said.append(teacher(render(self.crops, some, matrix, teacher.card.height, teacher.card.width)))
+            if progress is not None:
+                progress(min(start + ASKED, len(views)), len(views))
         return [torch.cat(said).cpu().numpy() for said in parts]
 
-    def embed_clean(self, index: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+    def embed_clean(self, index: NDArray[np.int64], progress: Progress | None = None) -> list[NDArray[np.float32]]:
         """What each teacher says of crops as they are, `(n, d_i)` unit vectors each."""
-        return self.embed(clean_views(torch.from_numpy(index).to(self.device)))
+        return self.embed(clean_views(torch.from_numpy(index).to(self.device)), progress)
 
 
 @dataclass(frozen=True)

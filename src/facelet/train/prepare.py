@@ -106,7 +106,7 @@ def made_online(
     transfer: TransferSet,
     recipe: ViewRecipe,
     train_index: NDArray[np.int64],
-    _progress: Progress | None,
+    progress: Progress | None,
 ) -> Made:
     """Teachers that are asked while the student is trained."""
     size, width = int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
@@ -121,7 +121,12 @@ def made_online(
     teachers = [open_torch_teacher(name, options.teacher_precision).to(device) for name in options.teachers]
     check_sizes([t.embedding_size for t in teachers], options.join, width)
     faculty = Faculty(transfer, teachers, device)
-    said = faculty.embed_clean(train_index)
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress("teachers embed", done, total)
+
+    said = faculty.embed_clean(train_index, tell)
     target = _in_own_space(options, net, fit_target(said, options.join, width), said, transfer, train_index)
     task = OnlineTask(
         net,
