@@ -21,6 +21,7 @@ LAYERS: dict[str, int] = {
     "linkage": 3,
     "assets": 3,
     "model_files": 4,
+    "model_average": 5,
     "nets": 5,
     "evaluate": 5,
     "faces": 5,

@@ -16,6 +16,7 @@ import typer
 import facelet
 from facelet.cli import (
     align,
+    average,
     bench,
     cluster,
     demo,
@@ -54,6 +55,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(evaluate.calibrate)
 app.command("inspect")(graph.inspect)
 app.command("prune")(graph.prune)
+app.command("average")(average.average)
 app.command("quantize")(quantize.quantize)
 app.command("compile")(opencl.compile_)
 app.command("devices")(opencl.devices)
