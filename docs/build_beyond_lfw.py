@@ -23,6 +23,9 @@ DOCS = Path(__file__).parent
 PAGE, PLOT = DOCS / "studies" / "beyond-lfw.md", DOCS / "studies" / "beyond-lfw.png"
 MODELS = ("facelet_s", "facelet_xs", "mobilenet_v2_050", "mobilenet_v2_035", "nn4_small2", "mobilefacenet-foamliu")
 STUDENTS, TEACHER = MODELS[:-1], MODELS[-1]
+HARDENED = ("facelet_s", "facelet_xs")
+"""Trained with some pictures made worse (`facelet distill --degrade`)."""
+OTHERS = tuple(name for name in STUDENTS if name not in HARDENED)
 BENCHMARKS = ("lfw-identification", "lfw-clustering", "heldout", "robustness")
 
 MILD = {"blur": "1", "jpeg": "30", "resolution": "48", "occlusion": "0.05", "brightness": "0.5"}
@@ -156,23 +159,20 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     tar = ahead(held, "couples", "tar", "1e-3")
     check("facelet_s is the best student at identification", order[:3] == [TEACHER, "facelet_s", "facelet_xs"])
     check(
-        "facelet_s is within five points of the teacher, no other student is",
+        "facelet_s and facelet_xs are within five points of the teacher, no other student is",
         [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05]
-        == ["facelet_s"],
+        == ["facelet_s", "facelet_xs"],
     )
     check("the order of the students on held-out people is that of LFW", tar == order)
-    cards = [clus[name]["at_card"] for name in STUDENTS]
-    check(
-        "precision is above recall for the weaker students, even with it for facelet_xs, below it for facelet_s",
-        all(c["bcubed_precision"] - c["bcubed_recall"] > 0.005 for c in cards[2:])
-        and abs(cards[1]["bcubed_precision"] - cards[1]["bcubed_recall"]) < 0.005
-        and cards[0]["bcubed_precision"] < cards[0]["bcubed_recall"],
-    )
     people = clus[TEACHER]["n_people"]
-    check(
-        "there are more clusters than people, but for facelet_s",
-        all(c["n_clusters"] > people for c in cards[1:]) and cards[0]["n_clusters"] < people,
-    )
+    for name in STUDENTS:
+        card = clus[name]["at_card"]
+        split, strong = card["bcubed_precision"] - card["bcubed_recall"], name in HARDENED
+        check("precision is above recall for the weaker students, below it for the others", (split < 0) == strong)
+        check(
+            "there are more clusters than people with them, fewer with the others",
+            (card["n_clusters"] < people) == strong,
+        )
     check("no model was trained without held-out people", not any(r["trained_without_heldout"] for r in held.values()))
     for name in STUDENTS:
         couples, sorted_ = held[name]["couples"]["at_card"], held[name]["clustering"]
@@ -181,18 +181,23 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best but for facelet_s", nearer == (name != "facelet_s"))
+        check("the threshold for FAR 1e-2 is nearer the best but for those two", nearer == (name not in HARDENED))
+    strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
+    strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
+    for name in OTHERS:
         accuracy = rob[name]["accuracy"]
         check(
-            "sigma 4 and 40 % cover leave nobody above 62 %",
+            "sigma 4 and 40 % cover leave none of the others above 62 %",
             accuracy["blur"]["4"] < 0.62 > accuracy["occlusion"]["0.4"],
         )
-        check("no student sees in the dark", accuracy["brightness"]["0.1"] < 0.6)
+        check("none of the others sees in the dark", accuracy["brightness"]["0.1"] < 0.6)
+    for name in HARDENED:
+        for kind, strength in strongest:
+            theirs = rob[TEACHER]["accuracy"][kind][strength]
+            check("on the worst of each kind they pass the teacher", rob[name]["accuracy"][kind][strength] > theirs)
     check("the teacher sees in the dark", rob[TEACHER]["accuracy"]["brightness"]["0.1"] > 0.9)
     lost = mild_losses(rob)
     check("of the mild strengths the cover costs most", max(lost, key=lambda name: lost[name]) == "occlusion")
-    by_jpeg = ahead({name: rob[name] for name in STUDENTS}, "accuracy", "jpeg", "4")
-    check("at JPEG 4 the last of the students is the first", by_jpeg[0] == ahead(rob, "clean_accuracy")[-1])
 
 
 def page(measured: Reports) -> str:
@@ -211,12 +216,9 @@ def page(measured: Reports) -> str:
     at = {name: rob[name]["accuracy"] for name in rob}
     lost = mild_losses(rob)
     others = max(value for name, value in lost.items() if name != "occlusion")
-    dark = max(at[name]["brightness"]["0.1"] for name in STUDENTS)
-    short = [
-        held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"]
-        for name in STUDENTS
-        if name != "facelet_s"
-    ]
+    dark = max(at[name]["brightness"]["0.1"] for name in OTHERS)
+    seen = at["facelet_s"]
+    short = [held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"] for name in OTHERS]
     other = measured["face-reidentification-retail-0095", "heldout"]
     check_claims(ident, clus, held, rob)
     commands = "\n".join(
@@ -244,7 +246,7 @@ the named share of impostors is taken for someone.
 
 With {first["n_gallery"]:,} people to choose from, the students lie {percent(min(gap))} to {percent(max(gap))} points of
 rank-1 below the teacher; on the pairs of View 1 (below, clean) it is {percent(min(pair_gap))} to {percent(max(pair_gap))}:
-accuracy on pairs hides most of what distillation into a small net costs. facelet_s is the best student, facelet_xs with little more than half its parameters the second. Whoever looks people up in a large gallery should use the open-set
+accuracy on pairs hides most of what distillation into a small net costs. facelet_s is the best student, facelet_xs with little more than half its parameters comes next. Whoever looks people up in a large gallery should use the open-set
 column at FAR 1e-2 to choose a model, not LFW's accuracy.
 
 ## Clustering LFW
@@ -257,9 +259,10 @@ The card's thresholds come from View 1, whose images are among these.
 {clustering_table(clus)}
 
 The card's threshold costs at most {100 * max(losses):.1f} points of BCubed F against the best one here; with fewer people it
-is too strict (see below). Precision is above recall for the three weaker students and even with it for facelet_xs: a person is rather split into
-several folders than two people mixed in one, and there are more clusters than people. With facelet_s it is the other way round:
-{clus["facelet_s"]["at_card"]["n_clusters"]:,} clusters for {clus["facelet_s"]["n_people"]:,} people.
+is too strict (see below). Precision is above recall for the three weaker students: a person is rather split into
+several folders than two people mixed in one, and there are more clusters than people. With facelet_s and facelet_xs it is the
+other way round: {clus["facelet_s"]["at_card"]["n_clusters"]:,} and {clus["facelet_xs"]["at_card"]["n_clusters"]:,} clusters
+for {clus["facelet_s"]["n_people"]:,} people, and a stricter threshold (1.20) would be better.
 
 ## Held-out people of the transfer set
 
@@ -272,7 +275,7 @@ a common person, half of them genuine; TAR: over all {top["couples"]["n_genuine"
 **What "held out" means here.** Held out by a hash of the name, from now on: with `--exclude-heldout` the commands
 `facelet distill` and `facelet train triplet` leave these people out of the pack that they train on, the card then says
 "without the held-out people", and `facelet prune --recover` keeps to it. The students that are shipped today were trained
-before: they did see these very crops, without labels, as part of the transfer set (nn4_small2 also with labels, in its
+without that option: they did see these very crops, without labels, as part of the transfer set (nn4_small2 also with labels, in its
 triplet stage). Their figures here are therefore no figures on unseen people, and are too good by an unknown amount. What
 the teacher learned from is not known to us. Unlabelled crops of the same people may remain in the set in any case.
 
@@ -285,12 +288,13 @@ the teacher learned from is not known to us. Unlabelled crops of the same people
 At the card's threshold for FAR 1e-3 the students accept {min(fars):.2e} to {max(fars):.2e} of the impostor couples, at that
 for 1e-2 {min(loose):.2e} to {max(loose):.2e}, though the thresholds come from other photos (LFW View 1) with another
 detector (dlib): they carry over. The order of the students is that of LFW. At FAR 1e-3 facelet_s lies
-{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - top["couples"]["tar"]["1e-3"])} points below the teacher of its feature maps, the others
-{percent(min(short))} to {percent(max(short))}; its other teacher, face-reidentification-retail-0095, has
+{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - top["couples"]["tar"]["1e-3"])} and facelet_xs
+{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - held["facelet_xs"]["couples"]["tar"]["1e-3"])} points below this teacher, the others
+{percent(min(short))} to {percent(max(short))}; the other teacher, face-reidentification-retail-0095, has
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best, but for facelet_s.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best, but for facelet_s and facelet_xs.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
@@ -313,15 +317,18 @@ pixels wide. Occlusion is one grey square at a random place.
 
 Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student more than
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild
-strengths it costs most, which fits that no view in training hides a part of the face (`data.views`). Blur of sigma 4
-and a cover of 40 % leave no student above 62 %. At JPEG quality 4 the order turns round: mobilenet_v2_035, the last on
-clean crops, is the best student with {percent(at["mobilenet_v2_035"]["jpeg"]["4"])} %, facelet_s has
-{percent(at["facelet_s"]["jpeg"]["4"])} %. The threshold is the clean one; how much of a loss a
-threshold for bad pictures would win back was not measured.
+strengths it costs most, which fits that no view in the training of the three weaker students hid a part of the face. Blur of
+sigma 4 and a cover of 40 % leave none of the three above 62 %, a tenth of the light none above {percent(dark)} %. The
+threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
 
-In the dark teacher and students part: at a tenth of the light the teacher still has
-{percent(at[TEACHER]["brightness"]["0.1"])} %, no student more than {percent(dark)} %. It could have taught them: the views of
-the training change the light by 30 % and 20 grey levels at most. Darker views and covered ones are what to try next.
+facelet_s and facelet_xs were trained with one picture in ten made worse, of which the teachers saw the good form
+([distillation](../distillation.md), [the study](degraded.md)). They pass their teacher on the worst pictures of every kind:
+facelet_s has {percent(seen["blur"]["4"])} % under a blur of sigma 4, {percent(seen["occlusion"]["0.4"])} % with 40 % covered,
+{percent(seen["resolution"]["16"])} % with 16 pixels, {percent(seen["jpeg"]["4"])} % at JPEG quality 4 and
+{percent(seen["brightness"]["0.1"])} % in a tenth of the light, where the teacher has {percent(at[TEACHER]["blur"]["4"])},
+{percent(at[TEACHER]["occlusion"]["0.4"])}, {percent(at[TEACHER]["resolution"]["16"])}, {percent(at[TEACHER]["jpeg"]["4"])} and
+{percent(at[TEACHER]["brightness"]["0.1"])} %. The kinds are those of the training, the forms are not (a grey square is
+measured, rectangles of any colour were learned).
 
 ## What cannot be measured here
 
