@@ -64,6 +64,10 @@ def run_host(
     environment = {**os.environ, "PYOPENCL_HOME": str(home), "POCL_CACHE_DIR": str(cache), **(env or {})}
     if own is not None:
         environment["FACELET_OPENCL_LIB"] = str(own)
+        # pyopencl's list of drivers names PoCL without its folder, which Python's own process has in its search path
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(
+            [str(own.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        )
     environment.pop("CL_CONFIG_CPU_TBB_NUM_WORKERS", None)
     done = subprocess.run(
         [str(host), "--device", device, *arguments],
