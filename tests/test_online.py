@@ -14,7 +14,7 @@ import torch
 from conftest import Ended
 from drawn_faces import draw_face, write_photo
 from facelet.data.views import RECIPES
-from facelet.errors import ModelError
+from facelet.errors import GraphError
 from facelet.model import Model
 from facelet.model_files import load_model
 from facelet.train.device_views import render
@@ -69,7 +69,7 @@ def test_a_teacher_in_torch_says_what_it_says_elsewhere(tmp_path: Path) -> None:
 def test_what_torch_cannot_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.dat"
     path.write_bytes(b"weights")
-    with pytest.raises(ModelError, match=r"torch runs \.onnx files"):
+    with pytest.raises(GraphError, match=r"only \.onnx files and OpenVINO"):
         TorchTeacher(Model(path=path, card=tiny_card(), sha256="0"))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import Ended
 from facelet.errors import GraphError, MissingFileError
 from facelet.graph.openvino_io import READERS, read_ir
 from facelet.graph.reference import run
@@ -52,6 +55,14 @@ def test_a_net_of_every_layer_agrees_with_openvino(tmp_path: Path, batch: int) -
     openvino = pytest.importorskip("openvino")
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(found, compiled(pixels)[0], atol=1e-5)
+
+
+def test_a_command_reads_it(cli: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = cli("inspect", write_ir(tmp_path), "--json")
+    assert ended.code == 0
+    # 3x3 kernels at 6x10 of 3 to 8 channels, and of 2 to 2 in four groups
+    assert json.loads(ended.out)["macs"] == 6 * 10 * 9 * (3 * 8 + 2 * 8)
+    assert "leave the size out" in cli("inspect", tmp_path / "net.xml", "--size", "3x12x10").err
 
 
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:

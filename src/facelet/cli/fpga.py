@@ -210,13 +210,13 @@ def _shapes(model: str) -> tuple[str, tuple[LayerShape, ...]]:
     """A model's name and its layers as the engine runs them, one image at a time."""
     from dataclasses import replace
 
-    from facelet.cli.graph import read_model_graph
     from facelet.fpga.schedule import layer_shapes
     from facelet.graph.passes import optimise
+    from facelet.graph.read import read_net
     from facelet.model_files import find_model
 
     path = find_model(model)
-    return path.stem, layer_shapes(replace(optimise(read_model_graph(path)), name=path.stem))
+    return path.stem, layer_shapes(replace(optimise(read_net(path)), name=path.stem))
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

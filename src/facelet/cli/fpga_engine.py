@@ -114,12 +114,12 @@ def _int8_graph(name: str) -> tuple[Model, Graph]:
     """A model and its optimised graph, named as its file."""
     from dataclasses import replace
 
-    from facelet.cli.graph import read_model_graph
     from facelet.graph.passes import optimise
+    from facelet.graph.read import read_net
     from facelet.model_files import load_model
 
     model = load_model(name)
-    return model, replace(optimise(read_model_graph(model.path)), name=model.path.stem)
+    return model, replace(optimise(read_net(model.path)), name=model.path.stem)
 
 
 def _crop(path: Path, card: Card) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import GraphError, InputError, UnknownNameError, training_extra
+from facelet.errors import InputError, UnknownNameError, training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -34,12 +34,13 @@ def inspect(
 ) -> None:
     """Print a network's layers: shapes, parameters, MACs, memory."""
     from facelet.graph.passes import optimise
+    from facelet.graph.read import read_net
     from facelet.graph.size import largest_live_bytes, layers
     from facelet.model_files import find_model
 
     show = Output(json_, quiet)
     path = find_model(model)
-    graph = read_model_graph(path, batch, _sizes(size))
+    graph = read_net(path, batch, input_shape=_sizes(size))
     graph = graph if raw else optimise(graph)
     rows = layers(graph)
     totals = {
@@ -117,6 +118,7 @@ def prune(
     from facelet.graph.passes import checked, difference
     from facelet.graph.passes.channels import inverted_residuals
     from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
+    from facelet.graph.read import read_net
     from facelet.graph.size import layers
     from facelet.model_files import load_model
 
@@ -129,7 +131,7 @@ def prune(
     if kind and channels is not None:
         raise InputError("--kind: is of layers, --channels of channels; give one of the two")
     found = load_model(model)
-    original = read_model_graph(found.path)
+    original = read_net(found.path)
     start = checked(checked(original, "clean").graph, "fold").graph
     if channels is not None:
         inverted_residuals(start)  # a net without is refused before any crop is read
@@ -218,18 +220,6 @@ def _recovered(
             seed=seed,
             on_tick=tick,
         )
-
-
-def read_model_graph(path: Path, batch: int = 1, size: tuple[int, ...] | None = None) -> Graph:
-    """The graph of an ONNX file; errors name the file."""
-    from facelet.graph.onnx_io import read_graph
-
-    if path.suffix != ".onnx":
-        raise InputError(f"{path}: only .onnx files can be read as a graph")
-    try:
-        return read_graph(path, batch, input_shape=size)
-    except GraphError as error:
-        raise GraphError(f"{path}: {error}") from error
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

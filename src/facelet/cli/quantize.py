@@ -46,8 +46,9 @@ def quantize(
     from dataclasses import replace
 
     from facelet.backends import run_graph
-    from facelet.cli.graph import open_for, planes_for, read_model_graph, write_changed
+    from facelet.cli.graph import open_for, planes_for, write_changed
     from facelet.graph.passes import optimise
+    from facelet.graph.read import read_net
     from facelet.model_files import load_model
     from facelet.quantize.calibrate import calibrate, embedding_error
     from facelet.quantize.prepare import prepare
@@ -58,7 +59,7 @@ def quantize(
     target = out or Path(f"{found.card.name}_int8.onnx")
     if target.suffix != ".onnx" or target.is_dir():
         raise InputError(f"--out {target}: give a file that ends in .onnx")
-    graph = optimise(read_model_graph(found.path))
+    graph = optimise(read_net(found.path))
     prepare(graph)  # what has no int8 form is said before any crop is read
     looked_at = calibration is not None or distil
     transfer = open_for(found, calibration, aligned, seed, show) if looked_at else None

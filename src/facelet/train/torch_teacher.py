@@ -7,12 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facelet.data.views import Matrix
-from facelet.errors import ModelError, UnknownNameError
+from facelet.errors import UnknownNameError
 from facelet.faces.canvas import canvas_matrix
-from facelet.graph.ir import Graph
-from facelet.graph.onnx_io import read_graph
-from facelet.graph.openvino_io import read_ir
 from facelet.graph.passes import optimise
+from facelet.graph.read import read_net
 from facelet.model import Card, Model
 from facelet.model_files import load_model
 from facelet.train.graph_net import GraphNet
@@ -32,8 +30,7 @@ class TorchTeacher(nn.Module):
 
     Raises:
         UnknownNameError: no such precision.
-        ModelError: a file of another kind.
-        GraphError: a net that cannot be run in batches of any size.
+        GraphError: a file of another kind, or a net that cannot be run in batches of any size.
     """
 
     def __init__(self, model: Model, precision: str = "f32") -> None:
@@ -44,7 +41,7 @@ class TorchTeacher(nn.Module):
         self.name, self.embedding_size = self.card.name, self.card.embedding_size
         self.key = f"{model.sha256} {precision}"
         self.matrix: Matrix = canvas_matrix(self.card.template, self.card.height, self.card.width)
-        self.net = GraphNet(optimise(_graph(model))).eval().requires_grad_(False).to(PRECISIONS[precision])
+        self.net = GraphNet(optimise(read_net(model.path))).eval().requires_grad_(False).to(PRECISIONS[precision])
         self.register_buffer("mean", torch.tensor(self.card.mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(self.card.scale).reshape(3, 1, 1), persistent=False)
 
@@ -67,11 +64,3 @@ def open_torch_teacher(name: str, precision: str) -> TorchTeacher:
         FaceletError: no such model, or one that torch cannot run.
     """
     return TorchTeacher(load_model(name), precision)
-
-
-def _graph(model: Model) -> Graph:
-    if model.path.suffix == ".onnx":
-        return read_graph(model.path)
-    if model.path.suffix == ".xml":
-        return read_ir(model.path)
-    raise ModelError(f"{model.path}: torch runs .onnx files and OpenVINO's .xml; without --online any teacher will do")
