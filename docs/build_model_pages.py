@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facelet.atomic import write_text_atomic
-from facelet.model import Model
+from facelet.model import Card, Model
 from facelet.model_files import SHIPPED_MODELS, load_model
 
 DOCS = Path(__file__).parent
@@ -50,14 +50,14 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def on_gpu(name: str) -> bool:
+def on_gpu(card: Card) -> bool:
     """Whether a GPU took part in a training."""
-    return name.startswith("facelet_")
+    return "--device cuda" in card.recipe
 
 
-def machine(name: str) -> str:
+def machine(card: Card) -> str:
     """What a model was trained on."""
-    return "One GPU for six minutes, one CPU core for the rest" if on_gpu(name) else "Two CPU cores, no accelerator"
+    return "One GPU for six minutes, one CPU core for the rest" if on_gpu(card) else "Two CPU cores, no accelerator"
 
 
 def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
@@ -99,10 +99,10 @@ def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
         f"- Transfer set: 52,186 aligned crops from public collections ({card.data}). Images whose embedding came near",
         "  any LFW image (cosine above 0.55 by face-reidentification-retail-0095) had been removed from it; some people",
         "  of LFW may remain below that line, which would flatter the figures above.",
-        f"- Augmentation, schedule and optimizer: [distillation](../distillation.md). {machine(card.name)}.",
+        f"- Augmentation, schedule and optimizer: [distillation](../distillation.md). {machine(card)}.",
         *(
             ["- Its last layer was turned onto the space of the version before, so that galleries stay good."]
-            if on_gpu(card.name)
+            if on_gpu(card)
             else []
         ),
         "",

@@ -41,13 +41,15 @@ def online_task(folder: Path, net: TinyNet | None = None, **options: Any) -> Onl
     transfer = tiny_set()
     faculty = Faculty(transfer, [tiny_teacher(folder)], CPU)
     index = np.arange(80)
+    target = fit_target(faculty.embed_clean(index), "concatenate", 8)
     values: dict[str, Any] = {"recipe": RECIPES["mixing"], "seed": 0, "batch_size": 16, **options}
     return OnlineTask(
         net or tiny_net(),
         faculty,
         transfer,
         index=index,
-        target=fit_target(list(faculty.embed_clean(index)), "concatenate", 8),
+        target=target,
+        clean_target=lambda: target(faculty.embed_clean(index)),
         matrix=TinyTeacher.matrix,
         size=SIZE,
         **values,
@@ -199,3 +201,16 @@ def test_what_online_cannot_do_is_one_line(
     assert ended.code == 2
     assert words in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("options", [("--device", "cuda"), ("--passes", 2), ("--graphed",)])
+def test_what_goes_with_online_alone_is_refused_without_it(
+    cli: Callable[..., Ended], tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    teacher, crops = photo_model(tmp_path / "m.onnx"), tmp_path / "crops"
+    for seed in range(4):
+        write_photo(crops / f"{seed}.png", draw_face(seed, 128))
+    data = ("--data", crops, "--aligned", "--batch", 2, "--out", tmp_path / "run")
+    ended = cli("distill", "facelet_xs", "--teacher", teacher, *data, *options)
+    assert ended.code == 2
+    assert f"{options[0]}: goes with --online" in ended.err.splitlines()[-1]

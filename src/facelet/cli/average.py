@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facelet.cli.options import check_model_out
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError
 
@@ -27,8 +28,7 @@ def average(
     show = Output(json_, quiet)
     if len(models) < 2:
         raise InputError(f"average: {models[0]} alone has no mean; give two files or more of one net")
-    if out.suffix != ".onnx" or out.is_dir():
-        raise InputError(f"--out {out}: give a file that ends in .onnx")
+    check_model_out(out)
     card = average_models(models, out)
     show.value({"path": str(out), "model": card.name, "averaged": list(models)})
     show.line(f"{out}: the mean of {len(models)} files of {card.name}; thresholds and figures are to be measured anew")

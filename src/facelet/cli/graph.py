@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facelet.cli.options import check_model_out
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
 
@@ -123,8 +124,7 @@ def prune(
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
-    if out.suffix != ".onnx" or out.is_dir():
-        raise InputError(f"--out {out}: give a file that ends in .onnx")
+    check_model_out(out)
     for name in kind or ():
         if name not in KINDS:
             raise UnknownNameError("kind", name, KINDS)

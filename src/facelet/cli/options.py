@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facelet.errors import InputError
+
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
 
@@ -25,6 +27,16 @@ BackendOption = Annotated[
     str | None,
     typer.Option("--backend", help="What runs the model: onnxruntime, opencl, openvino, dlib; by the file without it."),
 ]
+
+
+def check_model_out(out: Path) -> None:
+    """Refuses a place where no model file can be written.
+
+    Raises:
+        InputError: not a file that ends in .onnx.
+    """
+    if out.suffix != ".onnx" or out.is_dir():
+        raise InputError(f"--out {out}: give a file that ends in .onnx")
 
 
 def open_detector(name: str, model_path: Path | None) -> Detector:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facelet.cli.options import check_model_out
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import InputError, training_extra
+from facelet.errors import training_extra
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -57,8 +58,7 @@ def quantize(
     show = Output(json_, quiet)
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
-    if target.suffix != ".onnx" or target.is_dir():
-        raise InputError(f"--out {target}: give a file that ends in .onnx")
+    check_model_out(target)
     graph = optimise(read_net(found.path))
     prepare(graph)  # what has no int8 form is said before any crop is read
     looked_at = calibration is not None or distil

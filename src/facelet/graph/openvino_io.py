@@ -78,10 +78,8 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
         attributes = {} if data is None else dict(data.attrib)
         read = [source for _, source in sorted(sources.get(name, {}).items())]
         if kind == "Parameter":
-            into.shapes[name] = (
-                batch,
-                *_numbers(attributes["shape"].partition(",")[2]),
-            )  # the file's batch may be open
+            of_one = attributes["shape"].partition(",")[2]  # what stands before it, the file's batch, may be open
+            into.shapes[name] = (batch, *_numbers(of_one))
             inputs.append(name)
         elif kind == "Result":
             outputs += read

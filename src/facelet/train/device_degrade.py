@@ -148,9 +148,8 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     luma = _quantised(ycc[:, :1] - 128, _LUMA, percent) + 128
     chroma = _quantised(functional.avg_pool2d(ycc[:, 1:], 2).round(), _CHROMA, percent)
     chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear")
-    return torch.einsum("ij,njhw->nihw", _constant(_TO_RGB, pixels.device), torch.cat([luma, chroma], 1))[
-        :, :, :rows, :columns
-    ]
+    kept = torch.cat([luma, chroma], 1)[:, :, :rows, :columns]
+    return torch.einsum("ij,njhw->nihw", _constant(_TO_RGB, pixels.device), kept)
 
 
 def _quantised(planes: Tensor, table: Rows, percent: Tensor) -> Tensor:

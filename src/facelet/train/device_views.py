@@ -135,9 +135,8 @@ def _blur_matrices(sigma: Tensor, side: int) -> Tensor:
 
 def _composed(matrix: Tensor, turn: Tensor) -> Tensor:
     """`matrix` after `turn`, `(n, 2, 3)`."""
-    moved = (matrix[:, :2, None] * turn[:, None]).sum(
-        2
-    )  # in full precision, which GPUs do not give products of matrices
+    # a sum of products, as GPUs may multiply matrices in less than full precision
+    moved = (matrix[:, :2, None] * turn[:, None]).sum(2)
     return torch.cat([moved[:, :, :2], moved[:, :, 2:] + matrix[:, 2:]], 2)
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facelet.data.embedding_cache import Progress
 from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe
 from facelet.train.device_degrade import degrade_batch
@@ -21,8 +22,6 @@ from facelet.train.device_views import Views, clean_views, draw_views, render
 from facelet.train.losses import Objective
 from facelet.train.targets import Target
 from facelet.train.torch_teacher import TorchTeacher
-
-Progress = Callable[[int, int], None]
 
 ASKED = 1024
 """Views that the teachers are asked about at a time."""
@@ -87,6 +86,7 @@ class OnlineTask:
         student: net with `(n, 3, size, size)` in, unit vectors out.
         index: crops to train on, `(m,)`; others are held out, though a blend may show one.
         target: from what the teachers say to what the student shall say.
+        clean_target: gives what the student shall say of the training crops as they are, `(m, d)`; some losses ask.
         matrix: from the crop canvas to the student's input.
         passes: how often each view is shown before the next is drawn.
         loss: of `LOSSES`; with `loss_weight` of its second term.
@@ -103,6 +103,7 @@ class OnlineTask:
         *,
         index: NDArray[np.int64],
         target: Target,
+        clean_target: Callable[[], NDArray[np.float32]],
         recipe: ViewRecipe,
         seed: int,
         batch_size: int,
@@ -121,9 +122,7 @@ class OnlineTask:
         self.index = torch.from_numpy(index).to(self.device)
         self.identity = torch.from_numpy(transfer.identity).to(self.device)
         self.matrix = on_device(matrix, self.device)
-        self.objective = Objective(
-            loss, loss_weight, lambda: target(faculty.embed_clean(index)), transfer.identity[index]
-        )
+        self.objective = Objective(loss, loss_weight, clean_target, transfer.identity[index])
         self.modules = nn.ModuleDict({"student": student, **self.objective.terms})
         self.graphed = graphed
         self._run: nn.Module | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,8 +59,14 @@ def made_offline(
     train_index: NDArray[np.int64],
     progress: Progress | None,
 ) -> Made:
-    """Teachers that answer once, into a cache, before the student is trained."""
-    size, width = int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
+    """Teachers that answer once, into a cache, before the student is trained.
+
+    Raises:
+        InputError: options that go with `--online` alone.
+    """
+    own = {"--device": options.device != "cpu", "--passes": options.passes != 1, "--graphed": options.graphed}
+    _refuse(own, "goes with --online; add that, or leave it out")
+    width = int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
     teachers = [
         open_teacher(
@@ -72,32 +79,22 @@ def made_offline(
     ]
     check_sizes([t.embedding_size for t in teachers], options.join, width)
     caches = [_cached(teacher, transfer, recipe, options, progress) for teacher in teachers]
-    said = [np.asarray(cache.embeddings[0][train_index]) for cache in caches]
-    target = _in_own_space(options, net, fit_target(said, options.join, width), said, transfer, train_index)
+
+    def said(index: NDArray[np.int64]) -> list[NDArray[np.float16]]:
+        return [np.asarray(cache.embeddings[0][index]) for cache in caches]
+
+    target = _target(options, net, said(train_index), transfer, train_index)
     task = DistillTask(
         net,
         transfer,
         caches,
-        index=train_index,
-        target=target,
-        recipe=recipe,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        matrix=canvas_matrix(TEMPLATE, size, size),
-        size=size,
+        **_shared(options, net, target, recipe, train_index),
         consistent=options.views > 0,
         hints=hints,
         hint_weight=options.hint_weight,
-        loss=options.loss,
-        loss_weight=options.loss_weight,
         view_seed=options.view_seed,
-        degrade=options.degrade,
     )
-
-    def clean_targets(index: NDArray[np.int64]) -> NDArray[np.float32]:
-        return target([np.asarray(cache.embeddings[0][index]) for cache in caches])
-
-    return Made(task, clean_targets, [t.name for t in teachers], [t.key for t in teachers])
+    return Made(task, lambda index: target(said(index)), [t.name for t in teachers], [t.key for t in teachers])
 
 
 def made_online(
@@ -109,10 +106,9 @@ def made_online(
     progress: Progress | None,
 ) -> Made:
     """Teachers that are asked while the student is trained."""
-    size, width = int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
-    for what, given in (("--views", options.views), ("--tap", options.taps), ("--view-seed", options.view_seed)):
-        if given not in (0, (), None):
-            raise InputError(f"{what}: goes with cached answers, not with --online; leave one of them out")
+    width = int(net.embedding_size)  # type: ignore[arg-type]
+    cached = {"--views": options.views > 0, "--tap": bool(options.taps), "--view-seed": options.view_seed is not None}
+    _refuse(cached, "goes with cached answers, not with --online; leave one of them out")
     if options.passes < 1:
         raise InputError(f"--passes: must be 1 or more, found {options.passes}")
     device = open_device(options.device)
@@ -127,40 +123,58 @@ def made_online(
             progress("teachers embed", done, total)
 
     said = faculty.embed_clean(train_index, tell)
-    target = _in_own_space(options, net, fit_target(said, options.join, width), said, transfer, train_index)
+    target = _target(options, net, said, transfer, train_index)
     task = OnlineTask(
         net,
         faculty,
         transfer,
-        index=train_index,
-        target=target,
-        recipe=recipe,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        matrix=canvas_matrix(TEMPLATE, size, size),
-        size=size,
+        **_shared(options, net, target, recipe, train_index),
+        clean_target=lambda: target(said),
         passes=options.passes,
-        loss=options.loss,
-        loss_weight=options.loss_weight,
-        degrade=options.degrade,
         graphed=options.graphed,
     )
+    return Made(
+        task,
+        lambda index: target(faculty.embed_clean(index)),
+        [t.name for t in teachers],
+        [t.key for t in teachers],
+    )
 
-    def clean_targets(index: NDArray[np.int64]) -> NDArray[np.float32]:
-        return target(faculty.embed_clean(index))
 
-    return Made(task, clean_targets, [t.name for t in teachers], [t.key for t in teachers])
+def _refuse(given: dict[str, bool], why: str) -> None:
+    """Refuses options that belong to the other way of distilling."""
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option}: {why}")
 
 
-def _in_own_space(
+def _shared(
+    options: DistillOptions, net: nn.Module, target: Target, recipe: ViewRecipe, index: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What both ways of distilling are told alike."""
+    size = int(net.input_size)  # type: ignore[arg-type]
+    return {
+        "index": index,
+        "target": target,
+        "recipe": recipe,
+        "seed": options.seed,
+        "batch_size": options.batch_size,
+        "matrix": canvas_matrix(TEMPLATE, size, size),
+        "size": size,
+        "loss": options.loss,
+        "loss_weight": options.loss_weight,
+        "degrade": options.degrade,
+    }
+
+
+def _target(
     options: DistillOptions,
     net: nn.Module,
-    target: Target,
     said: Sequence[Vectors],
     transfer: TransferSet,
     index: NDArray[np.int64],
 ) -> Target:
-    """The target turned onto the space that a trained student is in already, which so stays what it was.
+    """What the student shall say, in the space that it is in already if it was trained before.
 
     Which of two like directions comes first in a space, and its sign, hangs on the last digit of the teachers' answers.
 
@@ -168,6 +182,7 @@ def _in_own_space(
         said: by each teacher of the training crops, `(m, d_i)` each.
         index: those crops, `(m,)`.
     """
+    target = fit_target(said, options.join, int(net.embedding_size))  # type: ignore[arg-type]
     if options.warm_start is None or options.warm_start.suffix == ".npz":
         return target
     rows = np.linspace(0, len(index) - 1, min(len(index), TURNED_CROPS)).astype(np.int64)

@@ -24,6 +24,7 @@ from facelet.model import Card
 from facelet.train.distill import epoch_rows
 from facelet.train.graph_net import GraphNet
 from facelet.train.loop import LoopConfig, Tick, train
+from facelet.train.torch_teacher import net_planes
 
 BATCH_SIZE = 64
 TIMED_STEPS = 3
@@ -65,10 +66,7 @@ class RecoverTask:
 
 def net_input(pixels: Tensor, card: Card) -> Tensor:
     """`(n, h, w, 3)` uint8 RGB as the `(n, 3, h, w)` float32 that a net of this card eats."""
-    planes = pixels.permute(0, 3, 1, 2).float()
-    planes = planes.flip(1) if card.color == "bgr" else planes
-    mean, scale = (torch.tensor(numbers).reshape(3, 1, 1) for numbers in (card.mean, card.scale))
-    return ((planes - mean) * scale).contiguous(memory_format=torch.channels_last)
+    return net_planes(pixels.permute(0, 3, 1, 2).float(), card)
 
 
 def _unit(embeddings: Tensor) -> Tensor:

@@ -42,19 +42,18 @@ class TorchTeacher(nn.Module):
         self.key = f"{model.sha256} {precision}"
         self.matrix: Matrix = canvas_matrix(self.card.template, self.card.height, self.card.width)
         self.net = GraphNet(optimise(read_net(model.path))).eval().requires_grad_(False).to(PRECISIONS[precision])
-        self.register_buffer("mean", torch.tensor(self.card.mean).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(self.card.scale).reshape(3, 1, 1), persistent=False)
-
-    mean: Tensor
-    scale: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Unit vectors `(n, d)` float32 of `(n, 3, height, width)` RGB in [0, 255], in the precision of the weights."""
-        planes = pixels.flip(1) if self.card.color == "bgr" else pixels
-        planes = (planes - self.mean) * self.scale
-        weights = next(self.net.parameters())
-        planes = planes.to(weights.dtype, memory_format=torch.channels_last)
+        planes = net_planes(pixels, self.card).to(next(self.net.parameters()).dtype)
         return functional.normalize(self.net(planes).flatten(1).float())
+
+
+def net_planes(pixels: Tensor, card: Card) -> Tensor:
+    """`(n, 3, h, w)` float32 RGB in [0, 255] as a net of this card eats it: its order of colours, mean and scale."""
+    planes = pixels.flip(1) if card.color == "bgr" else pixels
+    mean, scale = (pixels.new_tensor(numbers).reshape(3, 1, 1) for numbers in (card.mean, card.scale))
+    return ((planes - mean) * scale).contiguous(memory_format=torch.channels_last)
 
 
 def open_torch_teacher(name: str, precision: str) -> TorchTeacher:
