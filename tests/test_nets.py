@@ -16,9 +16,10 @@ from facelet.errors import MissingFileError, ModelError, UnknownNameError
 from facelet.model import Card
 from facelet.nets import NETS, build_net
 from facelet.nets.from_model import start_from_model
-from facelet.nets.layers import CrossChannelLRN, L2Normalize, L2Pool2d, ReLU6
+from facelet.nets.layers import CrossChannelLRN, L2Normalize, L2Pool2d
 from facelet.nets.mobilenet_v2 import round_channels
 from facelet.nets.nn4_small2 import NN4Small2
+from facelet.nets.relu6 import ReLU6
 from facelet.nets.size import count_learnable, count_macs, count_parameters
 from facelet.nets.warm_start import warm_start
 from facelet.train.export import export_onnx

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name, a .onnx or an .xml file.")],
     backend: Annotated[
         list[str] | None,
         typer.Option("--backend", help="A runtime or opencl:DEVICE; NAME=FILE runs another file. All without."),
@@ -46,8 +46,7 @@ def bench(
 
     show = Output(json_, quiet)
     found = load_model(model)
-    if found.path.suffix != ".onnx":
-        raise InputError(f"{found.path}: only .onnx files can be timed in every runtime")
+    path = _as_onnx(found.path, out)
     named = list(backend) if backend else available(show.note)
     shape = (3, found.card.height, found.card.width)
     rows: list[Row] = []
@@ -55,7 +54,7 @@ def bench(
         for n_images in batch or [1]:
             with show.progress(f"{found.card.name}, {n_threads} thread(s), batch {n_images}") as advance:
                 rows += measure(
-                    found.path,
+                    path,
                     shape,
                     named,
                     n_threads,
@@ -70,7 +69,7 @@ def bench(
         from facelet.bench.layers import layer_times
 
         with show.progress("layers"):
-            result["layers"] = [layer_times(found.path, layers, n_threads) for n_threads in threads or [1]]
+            result["layers"] = [layer_times(path, layers, n_threads) for n_threads in threads or [1]]
     write_text_atomic(out / "bench.json", json.dumps(result, indent=1) + "\n")
     plot_rows(rows, found.card.name, out / "bench.png")
     show.value(result)
@@ -78,6 +77,21 @@ def bench(
     for measured in result.get("layers", []):
         _print_layers(show, measured)
     show.note(f"written: {out / 'bench.json'}, {out / 'bench.png'}")
+
+
+def _as_onnx(path: Path, folder: Path) -> Path:
+    """The file that every runtime reads; OpenVINO's files are written anew as ONNX in a folder."""
+    from facelet.atomic import write_bytes_atomic
+    from facelet.graph.onnx_write import write_graph
+    from facelet.graph.read import read_net
+
+    if path.suffix == ".onnx":
+        return path
+    if path.suffix != ".xml":
+        raise InputError(f"{path}: only .onnx and OpenVINO's .xml files can be timed in every runtime")
+    written = folder / f"{path.stem}.onnx"
+    write_bytes_atomic(written, write_graph(read_net(path)).SerializeToString())
+    return written
 
 
 def machine() -> str:

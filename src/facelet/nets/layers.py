@@ -1,16 +1,17 @@
 """Building blocks that several nets share: normalised convolutions, inverted residuals, heads.
 
-Sits below every net file; imports torch alone.
+Sits below every net file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from facelet.nets.unit import ConvUnit
 
 
 class CrossChannelLRN(nn.Module):
@@ -71,32 +72,6 @@ class L2Pool2d(nn.Module):
         return (mean * float(self.kernel_size**2) + self.EPSILON).sqrt()
 
 
-class ReLU6(nn.Module):
-    """`min(max(x, 0), 6)`, with a gradient that is several times faster on CPUs than that of `nn.ReLU6`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Clips any shape."""
-        if torch.onnx.is_in_onnx_export() or not torch.is_grad_enabled():
-            return x.clamp(0.0, 6.0)
-        clipped: Tensor = _Clip6.apply(x)  # type: ignore[no-untyped-call]
-        return clipped
-
-
-class _Clip6(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clamp(0.0, 6.0)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        above_zero = torch.ops.aten.threshold_backward(gradient, y, 0.0)
-        below_six: Tensor = torch.ops.aten.threshold_backward(above_zero, 6.0 - y, 0.0)
-        return below_six
-
-
 class Flatten(nn.Module):
     """Joins all axes but the first; exported as one node instead of shape arithmetic on an open batch."""
 
@@ -131,7 +106,7 @@ def conv_bn(
     bias: bool = False,
     eps: float = 1e-5,
     activation: Callable[[int], nn.Module] | None = None,
-) -> nn.Sequential:
+) -> ConvUnit:
     """Convolution, batch norm and, where given, `activation(out_channels)`.
 
     Args:
@@ -146,7 +121,7 @@ def conv_bn(
     ]
     if activation is not None:
         layers.append(activation(out_channels))
-    return nn.Sequential(*layers)
+    return ConvUnit(*layers)
 
 
 class InvertedResidual(nn.Module):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from facelet.nets.layers import Flatten, InvertedResidual, L2Normalize, ReLU6, conv_bn
+from facelet.nets.layers import Flatten, InvertedResidual, L2Normalize, conv_bn
+from facelet.nets.relu6 import ReLU6
 
 # expand ratio, channels at width 1, repeats, stride of the first repeat
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -1,0 +1,130 @@
+"""Compiled kernels for training on CPUs: `kernels.cpp`, built once by the machine's own C++ compiler.
+
+The library is kept in the cache, named by its source, compiler and processor. Where there is no compiler, or it
+refuses, training goes on with torch's own kernels; `FACELET_KERNELS=0` asks for that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facelet.assets import cache_dir
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
+LANES = 16
+"""Channels that a kernel works on at a time."""
+
+SUFFIXES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+"""Types of tensors, as the kernels' names end."""
+
+_TENSOR, _COUNT, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
+SIGNATURES: dict[str, tuple[type, ...]] = {
+    "moments": (_TENSOR, _COUNT, _INT, *(_TENSOR,) * 2),
+    "norm": (*(_TENSOR,) * 2, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT),
+    "norm_sums": (*(_TENSOR,) * 2, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT, *(_TENSOR,) * 3),
+    "norm_back": (*(_TENSOR,) * 3, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT, *(_TENSOR,) * 2),
+    "depthwise": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
+    "depthwise_data": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
+    "depthwise_weight": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
+}
+"""Arguments of each kernel, as `kernels.cpp` has them."""
+
+Argument = Tensor | ctypes.Structure | int | float
+
+
+class Kernels:
+    """The built library.
+
+    Args:
+        path: of the shared object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        self._functions = {}
+        for name, arguments in SIGNATURES.items():
+            for kind, suffix in SUFFIXES.items():
+                function = getattr(library, f"{name}_{suffix}")
+                function.argtypes, function.restype = arguments, None
+                self._functions[name, kind] = function
+
+    def __call__(self, name: str, kind: torch.dtype, *arguments: Argument) -> None:
+        """Runs a kernel for tensors of a type; every tensor is contiguous in the order that the kernel reads."""
+        self._functions[name, kind](*map(_plain, arguments))
+
+
+def _plain(argument: Argument) -> int | float:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return ctypes.addressof(argument) if isinstance(argument, ctypes.Structure) else argument
+
+
+def share(count: int, work: Callable[[int, int, int], None]) -> None:
+    """Runs `work(part, start, stop)` on as many equal parts of `range(count)` as torch has threads."""
+    n_parts = min(torch.get_num_threads(), max(1, count))
+    bounds = [count * part // n_parts for part in range(n_parts + 1)]
+    if n_parts == 1:
+        work(0, 0, count)
+        return
+    parts: Sequence[int] = range(n_parts)
+    list(_pool(n_parts).map(lambda part: work(part, bounds[part], bounds[part + 1]), parts))
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "kernels")
+
+
+@functools.cache
+def kernels() -> Kernels | None:
+    """The kernels, built on the first call of a machine (a few seconds); None where they cannot be had."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if os.environ.get("FACELET_KERNELS") == "0" or compiler is None:
+        return None
+    path = cache_dir() / "kernels" / f"{_key(compiler)}.so"
+    try:
+        if not path.exists():
+            _build(compiler, path)
+        return Kernels(path)
+    except (OSError, AttributeError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", None) or str(error)
+        warnings.warn(
+            f"{compiler}: {told.strip().splitlines()[-1]}; training goes on with torch's own kernels", stacklevel=2
+        )
+        return None
+
+
+def _key(compiler: str) -> str:
+    """Changes with the source, the flags, the compiler and what the processor can do."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else [platform.processor()]
+    can = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    parts = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, platform.machine().encode(), can.encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+
+
+def _build(compiler: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        subprocess.run(
+            [compiler, *FLAGS, str(SOURCE), "-o", str(built)], check=True, capture_output=True, text=True, timeout=120
+        )
+        built.replace(path)

@@ -1,0 +1,41 @@
+"""Convolution, batch norm, activation: the unit that every net here is made of."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from facelet.nets.fused import can_depthwise, can_norm, depthwise, norm_activation
+from facelet.nets.kernels import kernels
+from facelet.nets.relu6 import ReLU6
+
+
+class ConvUnit(nn.Sequential):
+    """A convolution, a batch norm and perhaps an activation; on a CPU it trains through compiled kernels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(n, in_channels, h, w)` as the parts one after another do."""
+        conv, norm, *rest = self
+        if not self.training or x.device.type != "cpu" or not torch.is_grad_enabled() or (fast := kernels()) is None:
+            y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return y
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+            raise TypeError(f"{type(self).__name__}: a convolution and a batch norm come first")
+        x = depthwise(fast, x, conv) if can_depthwise(x, conv) else conv(x)
+        shape = _activation(rest[0]) if rest else (1.0, math.inf)
+        if shape is not None and can_norm(x, norm):
+            return norm_activation(fast, x, norm, *shape)
+        for part in (norm, *rest):
+            x = part(x)
+        return x
+
+
+def _activation(part: nn.Module) -> tuple[Tensor | float, float] | None:
+    """Slope below zero and largest value of an activation; None where it has another form."""
+    if isinstance(part, nn.PReLU) and part.num_parameters > 1:
+        return part.weight, math.inf
+    if isinstance(part, nn.ReLU):
+        return 0.0, math.inf
+    return (0.0, 6.0) if isinstance(part, ReLU6) else None

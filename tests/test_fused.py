@@ -1,0 +1,201 @@
+"""Oracle: torch's own convolution, batch norm and activations. Invariant: any number of threads gives the same."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facelet.nets import build_net
+from facelet.nets.fused import can_depthwise, can_norm
+from facelet.nets.kernels import COMPILERS, kernels, share
+from facelet.nets.layers import conv_bn
+from facelet.nets.relu6 import ReLU6
+from facelet.nets.unit import ConvUnit
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, COMPILERS)), reason="no C++ compiler: neither c++, g++ nor clang++ is there"
+)
+
+ACTIVATIONS: dict[str, Callable[[int], nn.Module] | None] = {
+    "none": None,
+    "prelu": nn.PReLU,
+    "relu": lambda _channels: nn.ReLU(inplace=True),
+    "relu6": lambda _channels: ReLU6(),
+}
+
+
+@pytest.fixture
+def fresh_kernels() -> Iterator[None]:
+    """Kernels are looked for anew, in the test's own cache, and again after it."""
+    kernels.cache_clear()
+    yield
+    kernels.cache_clear()
+
+
+def _randomised(unit: ConvUnit) -> ConvUnit:
+    generator = torch.Generator().manual_seed(7)
+    for parameter in unit.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.6 + 0.2
+    return unit.train()
+
+
+def _by_parts(unit: ConvUnit) -> nn.Sequential:
+    return nn.Sequential(*copy.deepcopy(unit))
+
+
+def _trained(net: nn.Module, x: Tensor, towards: Tensor) -> list[Tensor]:
+    """What a step shows: the output, the gradients of input and parameters, the buffers."""
+    x = x.clone().requires_grad_()
+    y = net(x)
+    (y.float() * towards).sum().backward()
+    gradients = [parameter.grad for parameter in (x, *net.parameters())]
+    return [y.detach(), *(g for g in gradients if g is not None), *net.buffers()]
+
+
+def _compare(mine: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
+    assert len(mine) == len(theirs)
+    for own, other in zip(mine, theirs, strict=True):
+        scale = max(1.0, float(other.float().abs().max()))
+        assert float((own.float() - other.float()).abs().max()) <= tolerance * scale
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "groups", "side"),
+    [(24, 3, 2, 1, 12), (40, 1, 1, 1, 8), (72, 3, 2, 72, 12), (72, 3, 1, 72, 9), (16, 6, 1, 16, 6), (19, 5, 2, 19, 16)],
+)
+def test_a_unit_trains_as_its_parts(
+    activation: str, channels: int, kernel: int, stride: int, groups: int, side: int
+) -> None:
+    in_channels = channels if groups > 1 else 3
+    unit = _randomised(
+        conv_bn(
+            in_channels,
+            channels,
+            kernel,
+            stride,
+            groups=groups,
+            padding=0 if kernel == side else None,
+            eps=0.1,
+            activation=ACTIVATIONS[activation],
+        )
+    )
+    parts = _by_parts(unit)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(16, in_channels, side, side, generator=generator)
+    towards = torch.randn(parts(x).shape, generator=generator)
+    unit = ConvUnit(*copy.deepcopy(parts))
+    assert can_norm(unit[0](x), unit[1])  # type: ignore[arg-type]
+    assert can_depthwise(x, unit[0]) == (groups > 1)  # type: ignore[arg-type]
+    mine, theirs = _trained(unit, x, towards), _trained(parts, x, towards)
+    _compare(mine, theirs, 2e-5)
+    assert "NormActivation" in type(unit(x).grad_fn).__name__
+
+
+@needs_compiler
+@pytest.mark.parametrize("groups", [1, 48])
+def test_half_precision_is_near_the_full(groups: int) -> None:
+    torch.manual_seed(0)
+    unit = _randomised(conv_bn(48, 48, 3, groups=groups, activation=nn.PReLU))
+    full = _by_parts(unit)
+    x, towards = torch.randn(8, 48, 10, 10), torch.randn(8, 48, 10, 10)
+    theirs = _trained(full, x, towards)
+    with torch.autocast("cpu", torch.bfloat16):
+        mine = _trained(unit, x, towards)
+    assert mine[0].dtype == torch.bfloat16
+    for own, other in zip(mine, theirs, strict=True):
+        assert float(torch.nn.functional.cosine_similarity(own.float().flatten(), other.float().flatten(), 0)) > 0.995
+
+
+@needs_compiler
+def test_threads_share_a_tensor() -> None:
+    unit = _randomised(conv_bn(40, 40, 3, groups=40, activation=nn.PReLU))
+    x, towards, before = torch.randn(7, 40, 6, 6), torch.randn(7, 40, 6, 6), torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(_trained(copy.deepcopy(unit), x, towards))
+    finally:
+        torch.set_num_threads(before)
+    _compare(results[0], results[1], 1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["facelet_xs", "mobilenet_v2_035", "nn4_small2"])
+def test_whole_nets_are_as_exact_as_torchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    mine = build_net(name).train()
+    theirs, exact = copy.deepcopy(mine), copy.deepcopy(mine).double()
+    x, towards = torch.randn(4, 3, 96, 96), torch.randn(4, 128)
+    ours = _flat(_trained(mine, x, towards))
+    reference = _flat(_trained(exact, x.double(), towards.double()))
+    monkeypatch.setattr("facelet.nets.unit.kernels", lambda: None)
+    error, of_torch = ((reference - found).norm() for found in (ours, _flat(_trained(theirs, x, towards))))
+    assert error <= 3 * of_torch
+    assert error < 0.02 * reference.norm()
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in tensors])
+
+
+@needs_compiler
+def test_what_does_not_fit_takes_torchs_way() -> None:
+    unit = _randomised(conv_bn(3, 5, 3, activation=nn.PReLU))  # 5 channels, 3 * 5 * 5 pixels: no sixteen of them
+    x, towards = torch.randn(3, 3, 5, 5), torch.randn(3, 5, 5, 5)
+    parts = _by_parts(unit)
+    for mine, theirs in zip(_trained(unit, x, towards), _trained(parts, x, towards), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_evaluation_is_torchs_own() -> None:
+    unit = _randomised(conv_bn(16, 16, 3, groups=16, activation=nn.PReLU)).eval()
+    x = torch.randn(2, 16, 8, 8)
+    assert torch.equal(unit(x), _by_parts(unit)(x))
+
+
+@pytest.mark.usefixtures("fresh_kernels")
+def test_without_a_compiler_torch_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facelet.nets.kernels.COMPILERS", ())
+    assert kernels() is None
+    unit = _randomised(conv_bn(16, 16, 3, activation=nn.PReLU))
+    _trained(unit, torch.randn(2, 16, 8, 8), torch.randn(2, 16, 8, 8))
+
+
+@pytest.mark.usefixtures("fresh_kernels")
+def test_they_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELET_KERNELS", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kernels() is None
+
+
+@pytest.mark.usefixtures("fresh_kernels")
+def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / COMPILERS[0]
+    broken.write_text("#!/bin/sh\necho 'cannot find what it needs' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.warns(UserWarning, match=r"c\+\+: cannot find what it needs; training goes on with torch's own"):
+        assert kernels() is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10])
+def test_parts_cover_a_range_once(count: int) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    try:
+        torch.set_num_threads(3)
+        share(count, lambda _part, start, stop: seen.extend(range(start, stop)))
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(seen) == list(range(count))
