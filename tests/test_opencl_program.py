@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from facelet.graph.passes import optimise
 from facelet.model_files import SHIPPED_MODELS, find_model
 from facelet.opencl import layout
 from facelet.opencl.build import bits
-from facelet.opencl.config import AVX2, AVX512, Config, Tile
+from facelet.opencl.config import AVX2, AVX512, GPU, Config, Tile, choose_config
 from facelet.opencl.lower import LOWERINGS, lower
 from facelet.opencl.memory import Lifetime, plan
-from facelet.opencl.pocl_rescue import target
+from facelet.opencl.pocl_rescue import WIDE_FLAGS, target
 from facelet.opencl.render import FOLDER, argument_names, source, template
 from facelet.opencl.tiles import best_tile, candidates
 from tiny_graphs import Builder, every_op
@@ -179,6 +180,23 @@ def test_packed_conv_weights_by_hand() -> None:
 )
 def test_an_unknown_processor_is_named_by_what_it_can_do(flags: str, name: str) -> None:
     assert target(flags.split()) == name
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "flags", "wanted"),
+    [
+        ("pocl-3.0", "pthread-skylake-avx512", WIDE_FLAGS, AVX512),
+        ("pocl-3.0", "pthread-rocketlake", WIDE_FLAGS | {"avx512_vnni"}, replace(AVX512, vnni=True)),  # a Xeon of 2025
+        ("pocl-3.0", "pthread-haswell", WIDE_FLAGS, AVX2),
+        ("pocl-3.0", "pthread-rocketlake", {"avx2"}, AVX2),
+        ("intel", "OpenCL 3.0 LINUX", WIDE_FLAGS | {"avx512_vnni"}, AVX512),
+    ],
+)
+def test_vectors_are_as_wide_as_compiler_and_processor(
+    device: str, version: str, flags: set[str], wanted: Config
+) -> None:
+    assert choose_config(device, "cpu", version, flags) == wanted
+    assert choose_config(device, "gpu", version, flags) == GPU
 
 
 def test_numbers_become_the_bits_of_float32() -> None:

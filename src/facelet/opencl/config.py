@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from facelet.opencl.pocl_rescue import WIDE_FLAGS
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,35 @@ class Config:
 
 AVX512 = Config(block=16, registers=32)
 AVX2 = Config(block=8, registers=16)
+GPU = Config(block=8, registers=64, vload=True)
+
+WIDE_NAMES = (
+    "avx512",
+    "cascadelake",
+    "cooperlake",
+    "cannonlake",
+    "icelake",
+    "rocketlake",
+    "tigerlake",
+    "sapphirerapids",
+)
+"""Of LLVM 14, PoCL 3.0's, for processors with AVX-512, as they stand in a device's version; it takes others for less."""
+
+
+def choose_config(name: str, kind: str, version: str, flags: Collection[str]) -> Config:
+    """How kernels are made for a device.
+
+    Args:
+        name: of the device, such as "pocl-3.0".
+        kind: "cpu" or another.
+        version: what the device says of itself; PoCL names its compiler's target there.
+        flags: of the processor, in the words of Linux.
+    """
+    if kind != "cpu":
+        return GPU
+    if not set(flags) >= WIDE_FLAGS:
+        return AVX2
+    if name == "pocl-3.0" and not any(wide in version for wide in WIDE_NAMES):
+        return AVX2
+    vnni = name.startswith("pocl") and "avx512_vnni" in flags  # Intel's compiler takes no assembler
+    return replace(AVX512, vnni=vnni)

@@ -22,7 +22,7 @@ from facelet.assets import cache_dir
 from facelet.atomic import write_bytes_atomic
 from facelet.errors import DeviceError, InputError, MissingExtraError, UnknownNameError
 from facelet.graph.ir import Array
-from facelet.opencl.config import AVX2, AVX512, Config
+from facelet.opencl.config import Config, choose_config
 from facelet.opencl.device import Device
 from facelet.opencl.pocl_rescue import WIDE_FLAGS, rescue
 from facelet.opencl.program import Launch, Port, Program
@@ -35,8 +35,6 @@ DEVICE_VARIABLE = "FACELET_OPENCL_DEVICE"
 """Names the device that is taken where none is asked for."""
 
 NO_DEVICE = "OpenCL: no device found; mend with: pip install 'pyopencl[pocl]'"
-
-GPU = Config(block=8, registers=64, vload=True)
 
 TIMED = 10
 """Launches, or images of one launch, in a measurement of one step."""
@@ -121,7 +119,7 @@ def _found(threads: int | None) -> list[tuple[Device, Any]]:
             version=f"{platform.version.strip()} {handle.driver_version.strip()}",
             kind=kind,
             units=handle.max_compute_units,
-            config=_config(name, kind, handle),
+            config=choose_config(name, kind, handle.version, _processor_flags()),
         )
         found.append((device, handle))
     return sorted(found, key=lambda pair: _rank(pair[0]))
@@ -151,17 +149,6 @@ def _processor_flags() -> frozenset[str]:
         return frozenset()
     line = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return frozenset(line[1].split()) if line else frozenset()
-
-
-def _config(name: str, kind: str, handle: Any) -> Config:
-    if kind != "cpu":
-        return GPU
-    if not _processor_flags() >= WIDE_FLAGS:
-        return AVX2
-    if name == "pocl-3.0" and "avx512" not in handle.version:  # knows few processors that have it
-        return AVX2
-    vnni = name.startswith("pocl") and "avx512_vnni" in _processor_flags()  # Intel's compiler takes no assembler
-    return replace(AVX512, vnni=vnni)
 
 
 class OpenCLRuntime:
