@@ -67,6 +67,25 @@ def summary(results: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
+def elsewhere(results: list[dict[str, Any]]) -> str:
+    """The nets on another processor, the teachers among them."""
+    lines = [
+        "## On a Xeon, with the teachers",
+        "",
+        f"{results[0]['processor']}; one thread, one image. `facelet bench MODEL --backend onnxruntime --backend openvino "
+        "--backend opencl:pocl-3.0 --blocks 8`, for the int8 files with `--backend opencl:pocl-3.0=FILE`.",
+        "",
+        "| model | ours, ms | our int8, ms | onnxruntime by ours | OpenVINO by ours |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results:
+        ms = {row["backend"].split("=")[0] + "=" * ("=" in row["backend"]): row["median_ms"] for row in result["rows"]}
+        ours, int8 = ms["opencl:pocl-3.0"], ms.get("opencl:pocl-3.0=")
+        ratios = " | ".join(f"{ms[name] / ours:.2f}" for name in ("onnxruntime", "openvino"))
+        lines.append(f"| {result['model']} | {ours:.2f} | {f'{int8:.2f}' if int8 else ''} | {ratios} |")
+    return "\n".join([*lines, ""])
+
+
 def rooflines(results: list[dict[str, Any]]) -> str:
     """How near to the roofline each model runs as a whole, and its layers."""
     lines = [
@@ -100,7 +119,15 @@ def main() -> None:
     page = DOCS / "benchmarks.md"
     results = [json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks").glob("*.json"))]
     notes = (DOCS / "benchmarks" / "notes.md").read_text()
-    parts = [HEAD, summary(results), notes, rooflines(results), *(table(result) + "\n" for result in results)]
+    xeon = [json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks" / "xeon").glob("*.json"))]
+    parts = [
+        HEAD,
+        summary(results),
+        notes,
+        elsewhere(xeon),
+        rooflines(results),
+        *(table(result) + "\n" for result in results),
+    ]
     write_text_atomic(page, "\n".join(parts))
 
 

@@ -46,17 +46,8 @@ AVX512 = Config(block=16, registers=32)
 AVX2 = Config(block=8, registers=16)
 GPU = Config(block=8, registers=64, vload=True)
 
-WIDE_NAMES = (
-    "avx512",
-    "cascadelake",
-    "cooperlake",
-    "cannonlake",
-    "icelake",
-    "rocketlake",
-    "tigerlake",
-    "sapphirerapids",
-)
-"""Of LLVM 14, PoCL 3.0's, for processors with AVX-512, as they stand in a device's version; it takes others for less."""
+WIDE_NAMES = ("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "rocketlake", "tigerlake", "rapids")
+"""In LLVM 14's names of processors with AVX-512, which stand in the version of a device of PoCL 3.0; others have less."""
 
 
 def choose_config(name: str, kind: str, version: str, flags: Collection[str]) -> Config:

@@ -10,7 +10,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from facelet.assets import cache_dir
 from facelet.atomic import write_bytes_atomic
 from facelet.errors import DeviceError, InputError, MissingExtraError, UnknownNameError
 from facelet.graph.ir import Array
-from facelet.opencl.config import Config, choose_config
+from facelet.opencl.config import choose_config
 from facelet.opencl.device import Device
 from facelet.opencl.pocl_rescue import WIDE_FLAGS, rescue
 from facelet.opencl.program import Launch, Port, Program
