@@ -72,8 +72,11 @@ def elsewhere(results: list[dict[str, Any]]) -> str:
     lines = [
         "## On a Xeon, with the teachers",
         "",
-        f"{results[0]['processor']}; one thread, one image. `facelet bench MODEL --backend onnxruntime --backend openvino "
-        "--backend opencl:pocl-3.0 --blocks 8`, for the int8 files with `--backend opencl:pocl-3.0=FILE`.",
+        f"{results[0]['processor']}; one thread, one image.",
+        "",
+        "    facelet bench MODEL --backend onnxruntime --backend openvino --backend opencl:pocl-3.0 --blocks 8",
+        "",
+        "and for the int8 files `--backend opencl:pocl-3.0=FILE`.",
         "",
         "| model | ours, ms | our int8, ms | onnxruntime by ours | OpenVINO by ours |",
         "|---|---|---|---|---|",

@@ -47,7 +47,7 @@ AVX2 = Config(block=8, registers=16)
 GPU = Config(block=8, registers=64, vload=True)
 
 WIDE_NAMES = ("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "rocketlake", "tigerlake", "rapids")
-"""In LLVM 14's names of processors with AVX-512, which stand in the version of a device of PoCL 3.0; others have less."""
+"""In LLVM 14's names of processors with AVX-512, as PoCL 3.0 tells them in its device's version; others have less."""
 
 
 def choose_config(name: str, kind: str, version: str, flags: Collection[str]) -> Config:
