@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from conftest import Ended
+from facelet.bench.onnx_file import as_onnx
 from facelet.errors import GraphError, MissingFileError
 from facelet.graph.openvino_io import READERS, read_ir
 from facelet.graph.reference import run
@@ -63,6 +65,16 @@ def test_a_command_reads_it(cli: Callable[..., Ended], tmp_path: Path) -> None:
     # 3x3 kernels at 6x10 of 3 to 8 channels, and of 2 to 2 in four groups
     assert json.loads(ended.out)["macs"] == 6 * 10 * 9 * (3 * 8 + 2 * 8)
     assert "leave the size out" in cli("inspect", tmp_path / "net.xml", "--size", "3x12x10").err
+
+
+def test_it_is_timed_as_onnx(tmp_path: Path) -> None:
+    written = as_onnx(write_ir(tmp_path), tmp_path / "bench")
+    assert as_onnx(written, tmp_path / "elsewhere") == written
+    openvino, pixels = pytest.importorskip("openvino"), noise(2, 3, 12, 10)
+    compiled = openvino.Core().compile_model(str(tmp_path / "net.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: pixels})[0]
+    np.testing.assert_allclose(found, compiled(pixels)[0], atol=1e-5)
 
 
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import InputError
 
 if TYPE_CHECKING:
     from facelet.bench.measure import Row
@@ -41,12 +40,13 @@ def bench(
     from facelet.atomic import write_text_atomic
     from facelet.bench.contenders import available
     from facelet.bench.measure import measure
+    from facelet.bench.onnx_file import as_onnx
     from facelet.bench.plot import plot_rows
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
     found = load_model(model)
-    path = _as_onnx(found.path, out)
+    path = as_onnx(found.path, out)
     named = list(backend) if backend else available(show.note)
     shape = (3, found.card.height, found.card.width)
     rows: list[Row] = []
@@ -77,21 +77,6 @@ def bench(
     for measured in result.get("layers", []):
         _print_layers(show, measured)
     show.note(f"written: {out / 'bench.json'}, {out / 'bench.png'}")
-
-
-def _as_onnx(path: Path, folder: Path) -> Path:
-    """The file that every runtime reads; OpenVINO's files are written anew as ONNX in a folder."""
-    from facelet.atomic import write_bytes_atomic
-    from facelet.graph.onnx_write import write_graph
-    from facelet.graph.read import read_net
-
-    if path.suffix == ".onnx":
-        return path
-    if path.suffix != ".xml":
-        raise InputError(f"{path}: only .onnx and OpenVINO's .xml files can be timed in every runtime")
-    written = folder / f"{path.stem}.onnx"
-    write_bytes_atomic(written, write_graph(read_net(path)).SerializeToString())
-    return written
 
 
 def machine() -> str:
