@@ -1,4 +1,4 @@
-"""Oracle: torch's own convolution, batch norm and activations. Invariant: any number of threads gives the same."""
+"""Oracle: torch's own convolution, batch norm and activations. Invariant: without a compiler all goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facelet.nets import build_net
 from facelet.nets.fused import can_depthwise, can_norm
-from facelet.nets.kernels import COMPILERS, kernels, share
+from facelet.nets.kernels import COMPILERS, kernels
 from facelet.nets.layers import conv_bn
 from facelet.nets.relu6 import ReLU6
 from facelet.nets.unit import ConvUnit
@@ -29,6 +29,15 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module] | None] = {
     "relu": lambda _channels: nn.ReLU(inplace=True),
     "relu6": lambda _channels: ReLU6(),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The kernels are for one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -116,17 +125,12 @@ def test_half_precision_is_near_the_full(groups: int) -> None:
 
 
 @needs_compiler
-def test_threads_share_a_tensor() -> None:
+def test_several_threads_take_torchs_way() -> None:
     unit = _randomised(conv_bn(40, 40, 3, groups=40, activation=nn.PReLU))
-    x, towards, before = torch.randn(7, 40, 6, 6), torch.randn(7, 40, 6, 6), torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(_trained(copy.deepcopy(unit), x, towards))
-    finally:
-        torch.set_num_threads(before)
-    _compare(results[0], results[1], 1e-6)
+    x = torch.randn(7, 40, 6, 6)
+    assert "NormActivation" in type(unit(x).grad_fn).__name__
+    torch.set_num_threads(2)
+    assert "NormActivation" not in type(unit(x).grad_fn).__name__
 
 
 @needs_compiler
@@ -187,15 +191,3 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.warns(UserWarning, match=r"c\+\+: cannot find what it needs; training goes on with torch's own"):
         assert kernels() is None
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 10])
-def test_parts_cover_a_range_once(count: int) -> None:
-    before = torch.get_num_threads()
-    seen: list[int] = []
-    try:
-        torch.set_num_threads(3)
-        share(count, lambda _part, start, stop: seen.extend(range(start, stop)))
-    finally:
-        torch.set_num_threads(before)
-    assert sorted(seen) == list(range(count))

@@ -1,4 +1,4 @@
-"""Batch norm with its activation, and depthwise convolution, as one compiled pass each; for training on CPUs.
+"""Batch norm with its activation, and depthwise convolution, as one compiled pass each; for training on a CPU core.
 
 In the small nets here a training step spends most of its time between the dense products, moving the same
 tensors through one function after another. These functions keep nothing but the convolution's output and work out
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from facelet.nets.kernels import LANES, SUFFIXES, Kernels, share
+from facelet.nets.kernels import LANES, SUFFIXES, Kernels
 
 SUM = torch.float64
 
@@ -95,10 +95,9 @@ class _NormActivation(torch.autograd.Function):
         channels, at_once = x.shape[1], _rows_at_once(x)
         width, n_rows = channels * at_once, x.numel() // channels
 
-        def moments(start: int, stop: int, sums: Tensor) -> None:
-            kernels("moments", x.dtype, _rows(x, width, start), stop - start, width, sums[0], sums[1])
-
-        mean, square = _summed(2, x.numel() // width, width, channels, moments) / n_rows
+        sums = torch.zeros(2, width, dtype=SUM)
+        kernels("moments", x.dtype, x, x.numel() // width, width, *sums)
+        mean, square = _by_channel(sums, channels) / n_rows
         variance = (square - mean.square()).clamp_min(0)
         _move(norm, mean, variance * (n_rows / (n_rows - 1)))
         deviation = (variance + norm.eps).sqrt()
@@ -106,11 +105,7 @@ class _NormActivation(torch.autograd.Function):
         line = torch.stack([scale, bias.detach() - mean * scale, slope.detach()]).float().repeat(1, at_once)
         y = torch.empty_like(x)
 
-        def apply(_part: int, start: int, stop: int) -> None:
-            out = _rows(y, width, start)
-            kernels("norm", x.dtype, _rows(x, width, start), out, stop - start, width, *line, top)
-
-        share(x.numel() // width, apply)
+        kernels("norm", x.dtype, x, y, x.numel() // width, width, *line, top)
         ctx.save_for_backward(x, line, mean, deviation)
         ctx.kernels, ctx.top = kernels, top
         return y
@@ -123,11 +118,9 @@ class _NormActivation(torch.autograd.Function):
         channels, width = x.shape[1], line.shape[1]
         n_rows, incoming = x.numel() // channels, _nhwc(gradient.to(kind))
 
-        def sums(start: int, stop: int, totals: Tensor) -> None:
-            read = _rows(x, width, start), _rows(incoming, width, start)
-            kernels("norm_sums", kind, *read, stop - start, width, *line, top, *totals)
-
-        passed, passed_x, of_slope = _summed(3, x.numel() // width, width, channels, sums)
+        sums = torch.zeros(3, width, dtype=SUM)
+        kernels("norm_sums", kind, x, incoming, x.numel() // width, width, *line, top, *sums)
+        passed, passed_x, of_slope = _by_channel(sums, channels)
         of_weight = (passed_x - mean * passed) / deviation
         scale = line[0, :channels].double()
         of_x = -scale * of_weight / deviation / n_rows
@@ -135,24 +128,13 @@ class _NormActivation(torch.autograd.Function):
         rest = torch.stack([of_x, offset]).float().repeat(1, width // channels)
         result = torch.empty_like(x)
 
-        def back(_part: int, start: int, stop: int) -> None:
-            tensors = (_rows(tensor, width, start) for tensor in (x, incoming, result))
-            kernels("norm_back", kind, *tensors, stop - start, width, *line, top, *rest)
-
-        share(x.numel() // width, back)
+        kernels("norm_back", kind, x, incoming, result, x.numel() // width, width, *line, top, *rest)
         return None, result, of_weight.float(), passed.float(), of_slope.float(), None, None
 
 
-def _rows(x: Tensor, width: int, start: int) -> Tensor:
-    """From a row on, of an NHWC tensor that is read as rows of a width."""
-    return x.permute(0, 2, 3, 1).reshape(-1, width)[start:]
-
-
-def _summed(count: int, n_rows: int, width: int, channels: int, work: Any) -> Tensor:
-    """`work(start, stop, sums)` over all rows, its sums added up: `(count, channels)` float64."""
-    totals = torch.zeros(torch.get_num_threads(), count, width, dtype=SUM)
-    share(n_rows, lambda part, start, stop: work(start, stop, totals[part]))
-    return totals.view(len(totals), count, -1, channels).sum((0, 2))
+def _by_channel(sums: Tensor, channels: int) -> Tensor:
+    """Sums of several pixels at once, `(count, width)`, as those of their channels, `(count, channels)`."""
+    return sums.view(len(sums), -1, channels).sum(1)
 
 
 def _move(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
@@ -174,9 +156,7 @@ class _Depthwise(torch.autograd.Function):
         shape = _Shape(height, width, channels, kernel, stride, pad, out_height, out_width)
         taps = weight.detach().reshape(channels, kernel * kernel).t().contiguous()
         y = x.new_empty((n, out_height, out_width, channels)).permute(0, 3, 1, 2)
-        share(
-            n, lambda _part, start, stop: kernels("depthwise", x.dtype, x[start:], taps, y[start:], stop - start, shape)
-        )
+        kernels("depthwise", x.dtype, x, taps, y, n, shape)
         ctx.save_for_backward(x, taps)
         ctx.kernels, ctx.shape = kernels, shape
         return y
@@ -187,13 +167,8 @@ class _Depthwise(torch.autograd.Function):
         x, taps = ctx.saved_tensors
         kernels, shape, kind = ctx.kernels, ctx.shape, x.dtype
         incoming, result = _nhwc(gradient.to(kind)), torch.empty_like(x)
-        totals = torch.zeros(torch.get_num_threads(), *taps.shape, dtype=SUM)
-
-        def work(part: int, start: int, stop: int) -> None:
-            count, images = stop - start, incoming[start:]
-            kernels("depthwise_data", kind, images, taps, result[start:], count, shape)
-            kernels("depthwise_weight", kind, x[start:], images, totals[part], count, shape)
-
-        share(len(x), work)
-        of_taps = totals.sum(0).float().t()
+        total = torch.zeros(taps.shape, dtype=SUM)
+        kernels("depthwise_data", kind, incoming, taps, result, len(x), shape)
+        kernels("depthwise_weight", kind, x, incoming, total, len(x), shape)
+        of_taps = total.float().t()
         return None, result, of_taps.reshape(shape.channels, 1, shape.kernel, shape.kernel), None, None

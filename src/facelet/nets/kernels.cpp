@@ -1,10 +1,9 @@
 // What a training step of a convolutional net does between its dense products, on NHWC tensors of one CPU:
 // batch norm with its activation, and depthwise convolutions; forward and backward.
 //
-// Every function works on a range of rows (pixels of all images) or of images, so that threads can share a
-// tensor. Tensors are float or bfloat16; channels a multiple of LANES, for
-// depthwise convolutions no fewer than LANES; parameters and arithmetic are float, sums
-// over many rows double. The vectors are GCC's and Clang's, for any processor.
+// Rows are the pixels of all images. Tensors are float or bfloat16; channels a multiple of LANES, for depthwise
+// convolutions no fewer than LANES; parameters and arithmetic are float, sums over many rows double. The vectors are
+// GCC's and Clang's, for any processor.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>

@@ -15,8 +15,6 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -73,22 +71,6 @@ def _plain(argument: Argument) -> int | float:
     if isinstance(argument, Tensor):
         return argument.data_ptr()
     return ctypes.addressof(argument) if isinstance(argument, ctypes.Structure) else argument
-
-
-def share(count: int, work: Callable[[int, int, int], None]) -> None:
-    """Runs `work(part, start, stop)` on as many equal parts of `range(count)` as torch has threads."""
-    n_parts = min(torch.get_num_threads(), max(1, count))
-    bounds = [count * part // n_parts for part in range(n_parts + 1)]
-    if n_parts == 1:
-        work(0, 0, count)
-        return
-    parts: Sequence[int] = range(n_parts)
-    list(_pool(n_parts).map(lambda part: work(part, bounds[part], bounds[part + 1]), parts))
-
-
-@functools.lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "kernels")
 
 
 @functools.cache

@@ -13,12 +13,12 @@ from facelet.nets.relu6 import ReLU6
 
 
 class ConvUnit(nn.Sequential):
-    """A convolution, a batch norm and perhaps an activation; on a CPU it trains through compiled kernels."""
+    """A convolution, a batch norm and perhaps an activation; on one CPU thread it trains through compiled kernels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(n, in_channels, h, w)` as the parts one after another do."""
         conv, norm, *rest = self
-        if not self.training or x.device.type != "cpu" or not torch.is_grad_enabled() or (fast := kernels()) is None:
+        if not self._alone(x) or (fast := kernels()) is None:
             y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return y
         if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
@@ -30,6 +30,10 @@ class ConvUnit(nn.Sequential):
         for part in (norm, *rest):
             x = part(x)
         return x
+
+    def _alone(self, x: Tensor) -> bool:
+        """Whether it trains on one thread of a CPU; torch's own kernels share a tensor among several."""
+        return self.training and x.device.type == "cpu" and torch.is_grad_enabled() and torch.get_num_threads() == 1
 
 
 def _activation(part: nn.Module) -> tuple[Tensor | float, float] | None:
