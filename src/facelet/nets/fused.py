@@ -94,9 +94,9 @@ class _NormActivation(torch.autograd.Function):
     ) -> Tensor:
         channels, at_once = x.shape[1], _rows_at_once(x)
         width, n_rows = channels * at_once, x.numel() // channels
-
+        rows = n_rows // at_once, width
         sums = torch.zeros(2, width, dtype=SUM)
-        kernels("moments", x.dtype, x, x.numel() // width, width, *sums)
+        kernels("moments", x.dtype, x, *rows, *sums)
         mean, square = _by_channel(sums, channels) / n_rows
         variance = (square - mean.square()).clamp_min(0)
         _move(norm, mean, variance * (n_rows / (n_rows - 1)))
@@ -104,8 +104,7 @@ class _NormActivation(torch.autograd.Function):
         scale = weight.detach() / deviation
         line = torch.stack([scale, bias.detach() - mean * scale, slope.detach()]).float().repeat(1, at_once)
         y = torch.empty_like(x)
-
-        kernels("norm", x.dtype, x, y, x.numel() // width, width, *line, top)
+        kernels("norm", x.dtype, x, y, *rows, *line, top)
         ctx.save_for_backward(x, line, mean, deviation)
         ctx.kernels, ctx.top = kernels, top
         return y
@@ -116,19 +115,17 @@ class _NormActivation(torch.autograd.Function):
         x, line, mean, deviation = ctx.saved_tensors
         kernels, top, kind = ctx.kernels, ctx.top, x.dtype
         channels, width = x.shape[1], line.shape[1]
-        n_rows, incoming = x.numel() // channels, _nhwc(gradient.to(kind))
-
+        n_rows, rows = x.numel() // channels, (x.numel() // width, width)
+        incoming, result = _nhwc(gradient.to(kind)), torch.empty_like(x)
         sums = torch.zeros(3, width, dtype=SUM)
-        kernels("norm_sums", kind, x, incoming, x.numel() // width, width, *line, top, *sums)
+        kernels("norm_sums", kind, x, incoming, *rows, *line, top, *sums)
         passed, passed_x, of_slope = _by_channel(sums, channels)
         of_weight = (passed_x - mean * passed) / deviation
         scale = line[0, :channels].double()
         of_x = -scale * of_weight / deviation / n_rows
         offset = -scale * passed / n_rows - of_x * mean
         rest = torch.stack([of_x, offset]).float().repeat(1, width // channels)
-        result = torch.empty_like(x)
-
-        kernels("norm_back", kind, x, incoming, result, x.numel() // width, width, *line, top, *rest)
+        kernels("norm_back", kind, x, incoming, result, *rows, *line, top, *rest)
         return None, result, of_weight.float(), passed.float(), of_slope.float(), None, None
 
 
