@@ -186,6 +186,7 @@ def test_a_target_is_turned_onto_a_trained_students_space() -> None:
         (("--view-seed", 3), "--view-seed: goes with cached answers"),
         (("--device", "abacus"), "--device abacus: torch cannot use it"),
         (("--graphed",), "--graphed: needs --device cuda"),
+        (("--workers", 2), "--workers: goes with cached answers"),
         (("--teacher-precision", "f8"), "teacher precision 'f8': not known"),
     ],
 )

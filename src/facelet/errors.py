@@ -13,6 +13,7 @@
     ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
     ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
     ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
+    ├── WorkerError           (RuntimeError)     a process of a training that ended before its time
     └── MissingExtraError     (ImportError)      an optional dependency is not installed
 
 Each message is one line: where it happened, what is wrong with the value, and how to mend it.
@@ -81,6 +82,10 @@ class TransferSetError(FaceletError, ValueError):
 
 class CheckpointError(FaceletError, ValueError):
     """A run folder that cannot be resumed."""
+
+
+class WorkerError(FaceletError, RuntimeError):
+    """A process of a training that ended before its time."""
 
 
 class MissingExtraError(FaceletError, ImportError):

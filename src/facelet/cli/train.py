@@ -51,6 +51,9 @@ WarmStartOption = Annotated[
         "--warm-start", help="OpenFace tensors (.npz) for nn4_small2, or checkpoint.pt or model.onnx of another run."
     ),
 ]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes of one CPU thread each that share every batch.")
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads.")]
 CheckpointOption = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
 WatchOption = Annotated[float, typer.Option("--watch-every", min=0, help="Epochs between validations; 0: at the end.")]
@@ -136,6 +139,7 @@ def distill(
     precision: PrecisionOption = "fp32",
     warm_start: WarmStartOption = None,
     threads: ThreadsOption = 2,
+    workers: WorkersOption = 1,
     checkpoint_every: CheckpointOption = 200,
     watch_every: WatchOption = 1.0,
     resume: ResumeOption = False,
@@ -192,6 +196,7 @@ def distill(
         passes=passes,
         device=device,
         graphed=graphed,
+        workers=workers,
     )
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)

@@ -36,6 +36,7 @@ class ContrastiveQueue(Term):
         length: of the queue.
     """
 
+    REMEMBERS = True
     WEIGHT = 0.1  # the gradient is up to 1 / t long, that of `squared_error` up to 2
     embeddings: Tensor
     crops: Tensor

@@ -7,6 +7,7 @@ resumed sees the very batches of one that was not, and ends in the same weights,
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import queue
@@ -24,6 +25,7 @@ from facelet.atomic import write_text_atomic
 from facelet.errors import UnknownNameError
 from facelet.train.average import Average
 from facelet.train.checkpoint import restore, save
+from facelet.train.crew import Crew
 from facelet.train.memory import keep_freed_memory
 from facelet.train.optimizers import make_optimizer
 
@@ -57,7 +59,8 @@ class LoopConfig:
         checkpoint_every: steps between checkpoints.
         log_every: steps between log lines.
         watch_every: steps between calls of the watcher (validation accuracy); 0 for the end only.
-        threads: CPU threads of torch; 0 leaves torch's choice.
+        threads: CPU threads of torch in each process; 0 leaves torch's choice.
+        workers: processes that take every step together.
     """
 
     steps: int
@@ -75,6 +78,7 @@ class LoopConfig:
     log_every: int = 20
     watch_every: int = 0
     threads: int = 0
+    workers: int = 1
 
     def rate(self, step: float) -> float:
         """Learning rate at a place of the schedule, in steps: linear warm-up, then the schedule's fall to zero."""
@@ -90,7 +94,7 @@ class Task(Protocol):
     Attributes:
         student: the net that is kept.
         modules: all that has parameters, the student among it.
-        batch_size: images of a step, for the images-per-second figure.
+        batch_size: images of a batch, for the images-per-second figure.
     """
 
     student: nn.Module
@@ -98,7 +102,7 @@ class Task(Protocol):
     batch_size: int
 
     def batch(self, step: int) -> Any:
-        """The batch of a step; depends on nothing but the step; called from another thread."""
+        """The batch of a number; depends on nothing but the number; called from another thread."""
         ...
 
     def loss(self, batch: Any, progress: float) -> tuple[Tensor, Mapping[str, float | Tensor]]:
@@ -132,6 +136,8 @@ def train(
 
     What `on_tick` raises ends the run: the thread that makes batches and the log are closed, the last checkpoint stays.
 
+    With several workers a step takes as many batches of the task, one in each process.
+
     Args:
         folder: of the run; gets `checkpoint.pt`, `history.jsonl` and TensorBoard files.
         identity: names everything that the run depends on; a checkpoint of another one is refused.
@@ -142,6 +148,7 @@ def train(
     Raises:
         UnknownNameError: no such schedule or optimizer.
         CheckpointError: resume without a checkpoint, or with one of another run.
+        WorkerError: a process of several ended before its time.
     """
     if config.schedule not in SCHEDULES:
         raise UnknownNameError("schedule", config.schedule, SCHEDULES)
@@ -153,12 +160,14 @@ def train(
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
     averaged = Average(task.student, config.ema) if config.ema else None
     start, place = restore(folder, identity, task.modules, optimizer, averaged) if resume else (0, 0.0)
+    crew = Crew(config.workers)
     with (
+        crew.working(lambda: _follow(task, config, crew, start, place, optimizer)),
         contextlib.closing(_History(folder, start)) as history,
-        contextlib.closing(_batches(task, start, config.steps)) as batches,
+        contextlib.closing(_batches(task, crew, start, config.steps)) as batches,
     ):
         pace = _Pace(config, start, place)
-        done = _steps(task, config, folder, identity, pace, batches, optimizer, averaged, history, watch, on_tick)
+        done = _steps(task, config, crew, folder, identity, pace, batches, optimizer, averaged, history, watch, on_tick)
         student = _evaluated(task, averaged)
         if watch is not None:
             measured = watch(student)
@@ -187,9 +196,46 @@ class _Pace:
         return min(float(self.config.steps), max(float(done), self.first + passed * self.config.steps))
 
 
+def _step(
+    task: Task,
+    config: LoopConfig,
+    crew: Crew,
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    place: float,
+    after: Callable[[], float],
+) -> tuple[Mapping[str, float | Tensor], float]:
+    """Takes one step; returns what the task tells and the place in the schedule after it, which `after` knows."""
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(place)
+    with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+        loss, told = task.loss(batch, place / config.steps)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    crew.average(task.modules)
+    place = crew.first(after())
+    if config.clip:
+        nn.utils.clip_grad_norm_(task.modules.parameters(), config.clip)
+    optimizer.step()
+    return told, place
+
+
+def _follow(
+    task: Task, config: LoopConfig, crew: Crew, start: int, place: float, optimizer: torch.optim.Optimizer
+) -> None:
+    """What each process but the first does: the same steps on batches of its own, where the first says they are."""
+    place = crew.first(place)
+    task.modules.train()
+    with contextlib.closing(_batches(task, crew, start, config.steps)) as batches:
+        while place < config.steps:
+            _, batch = next(batches)
+            _, place = _step(task, config, crew, optimizer, batch, place, lambda: 0.0)
+
+
 def _steps(
     task: Task,
     config: LoopConfig,
+    crew: Crew,
     folder: Path,
     identity: str,
     pace: _Pace,
@@ -203,29 +249,20 @@ def _steps(
     """Takes the steps from the start to the end; returns how many there are then."""
     measured: dict[str, float] = {}
     clock, clock_step = time.perf_counter(), pace.start
-    place, done = pace.place(pace.start), pace.start
+    place, done = crew.first(pace.place(pace.start)), pace.start
     if place >= config.steps:  # resumed after its end
         return done
     task.modules.train()
     for step, batch in batches:
-        rate = config.rate(place)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
-            loss, told = task.loss(batch, place / config.steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.clip:
-            nn.utils.clip_grad_norm_(task.modules.parameters(), config.clip)
-        optimizer.step()
+        done, rate = step + 1, config.rate(place)
+        told, place = _step(task, config, crew, optimizer, batch, place, functools.partial(pace.place, done))
         if averaged is not None:
             averaged.update(task.student)
-        done, place = step + 1, pace.place(step + 1)
         last = place >= config.steps
         watched = watch is not None and _due(done, config.watch_every) and not last
         if _due(done, config.log_every) or watched or last:
             figures = {name: float(value) for name, value in told.items()}  # on a GPU this waits, so not in each step
-            figures["images_per_s"] = (done - clock_step) * task.batch_size / (time.perf_counter() - clock)
+            figures["images_per_s"] = (done - clock_step) * task.batch_size * crew.count / (time.perf_counter() - clock)
             if watch is not None and watched:
                 measured = watch(_evaluated(task, averaged))
                 task.modules.train()
@@ -248,8 +285,8 @@ def _evaluated(task: Task, averaged: Average | None) -> nn.Module:
     return (task.student if averaged is None else averaged.module).eval()
 
 
-def _batches(task: Task, start: int, stop: int) -> Generator[tuple[int, Any], None, None]:
-    """Batches in step order, made by one thread that runs a few steps ahead."""
+def _batches(task: Task, crew: Crew, start: int, stop: int) -> Generator[tuple[int, Any], None, None]:
+    """This process's batches in step order, made by one thread that runs a few steps ahead."""
     ready: queue.Queue[tuple[int, Any, BaseException | None]] = queue.Queue(PREFETCH)
     stopped = threading.Event()
 
@@ -266,7 +303,7 @@ def _batches(task: Task, start: int, stop: int) -> Generator[tuple[int, Any], No
             if stopped.is_set():
                 return
             try:
-                put((step, task.batch(step), None))
+                put((step, task.batch(step * crew.count + crew.rank), None))
             except BaseException as error:
                 put((step, None, error))
                 return

@@ -31,6 +31,7 @@ LATER_OPTIONS: dict[str, Any] = {
     "minutes": 0.0,
     "online": False,
     "passes": 1,
+    "workers": 1,
 }
 """Options that came after the first runs, and what those did: so valued they are no part of a run's identity."""
 
@@ -110,6 +111,8 @@ class DistillOptions(CommonOptions):
         online: draw views and ask the teachers about them while the student is trained, on the same device.
         passes: how often each such view is shown before new ones are drawn.
         device: of torch, where an online distillation runs.
+        workers: processes that take every step together on a CPU, each on one thread and its share of the batch;
+            `threads` are then the teachers' alone.
         graphed: replay the student's step of an online distillation as a CUDA graph.
     """
 
@@ -128,6 +131,7 @@ class DistillOptions(CommonOptions):
     passes: int = 1
     device: str = "cpu"
     graphed: bool = False
+    workers: int = 1
 
 
 @dataclass(frozen=True)

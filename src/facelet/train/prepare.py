@@ -18,6 +18,7 @@ from facelet.data.views import ViewRecipe
 from facelet.errors import InputError
 from facelet.faces.canvas import canvas_matrix
 from facelet.nets.scaled import base_name
+from facelet.train.crew import check_workers
 from facelet.train.distill import HINTS, DistillTask, Hint
 from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels
 from facelet.train.online import Faculty, OnlineTask
@@ -66,6 +67,7 @@ def made_offline(
     """
     own = {"--device": options.device != "cpu", "--passes": options.passes != 1, "--graphed": options.graphed}
     _refuse(own, "goes with --online; add that, or leave it out")
+    check_workers(options.workers, options.batch_size)
     width = int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
     teachers = [
@@ -94,6 +96,8 @@ def made_offline(
         hint_weight=options.hint_weight,
         view_seed=options.view_seed,
     )
+    if options.workers > 1 and any(term.REMEMBERS for term in task.objective.terms.values()):
+        raise InputError(f"--workers: {options.loss} remembers the batches of one process alone; leave one of them out")
     return Made(task, lambda index: target(said(index)), [t.name for t in teachers], [t.key for t in teachers])
 
 
@@ -107,7 +111,12 @@ def made_online(
 ) -> Made:
     """Teachers that are asked while the student is trained."""
     width = int(net.embedding_size)  # type: ignore[arg-type]
-    cached = {"--views": options.views > 0, "--tap": bool(options.taps), "--view-seed": options.view_seed is not None}
+    cached = {
+        "--views": options.views > 0,
+        "--tap": bool(options.taps),
+        "--view-seed": options.view_seed is not None,
+        "--workers": options.workers > 1,
+    }
     _refuse(cached, "goes with cached answers, not with --online; leave one of them out")
     if options.passes < 1:
         raise InputError(f"--passes: must be 1 or more, found {options.passes}")
@@ -158,7 +167,7 @@ def _shared(
         "target": target,
         "recipe": recipe,
         "seed": options.seed,
-        "batch_size": options.batch_size,
+        "batch_size": options.batch_size // options.workers,
         "matrix": canvas_matrix(TEMPLATE, size, size),
         "size": size,
         "loss": options.loss,

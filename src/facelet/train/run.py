@@ -140,6 +140,15 @@ def train_triplet(
     return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
 
 
+def _workers(options: CommonOptions) -> int:
+    return options.workers if isinstance(options, DistillOptions) else 1
+
+
+def _threads(options: CommonOptions) -> int:
+    """Of torch, in each process."""
+    return options.threads if _workers(options) == 1 else 1
+
+
 def _steps(options: CommonOptions, n: int, batch_size: int) -> int:
     return max(1, round(options.epochs * max(1, n // batch_size)))
 
@@ -152,7 +161,7 @@ def _some_pixels(net: nn.Module, transfer: TransferSet) -> Tensor:
 
 def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module, tuple[str, ...]]:
     """The student with its first weights, and the layers that a warm start left fresh."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(_threads(options))
     torch.manual_seed(options.seed)
     net = build_net(options.student)
     if options.warm_start is None:
@@ -208,7 +217,8 @@ def _run(
         device=options.device if isinstance(options, DistillOptions) else "cpu",
         checkpoint_every=options.checkpoint_every,
         watch_every=round(options.watch_every * per_epoch),
-        threads=options.threads,
+        threads=_threads(options),
+        workers=_workers(options),
     )
     net = train(task, config, options.out, identity=identity, resume=options.resume, watch=watch, on_tick=tick).cpu()
     size = int(net.input_size)  # type: ignore[arg-type]

@@ -27,16 +27,14 @@ class TargetMap:
     """A linear map from teacher embeddings, one teacher's or joined, to the student's space.
 
     Attributes:
-        mean: subtracted first, `(d,)` float32; zero unless centred.
         matrix: `(d, size)` float32 with orthonormal columns, or the identity.
     """
 
-    mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
 
     def __call__(self, vectors: Vectors) -> NDArray[np.float32]:
         """Unit vectors `(n, size)` of embeddings `(n, d)`."""
-        mapped = (vectors - self.mean) @ self.matrix
+        mapped = vectors.astype(np.float32) @ self.matrix
         norm = np.linalg.norm(mapped, axis=1, keepdims=True)
         return np.asarray(mapped / norm.clip(1e-12), np.float32)
 
@@ -99,7 +97,7 @@ def rotation(source: NDArray[np.float32], goal: NDArray[np.float32]) -> NDArray[
 
 
 def _turned(own: TargetMap, turn: NDArray[np.float32]) -> TargetMap:
-    return TargetMap(own.mean, own.matrix @ turn)
+    return TargetMap(own.matrix @ turn)
 
 
 def join(parts: Sequence[Vectors], how: str) -> NDArray[np.float32]:
@@ -123,11 +121,8 @@ def join(parts: Sequence[Vectors], how: str) -> NDArray[np.float32]:
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-12), np.float32)
 
 
-def fit_target_map(joined: NDArray[np.float32], size: int, *, center: bool = False) -> TargetMap:
+def fit_target_map(joined: NDArray[np.float32], size: int) -> TargetMap:
     """The map that keeps most of the variance of `joined`, `(n, d)`, in `size` dimensions.
-
-    Args:
-        center: subtract the mean face first (the mean carries no identity).
 
     Raises:
         InputError: fewer teacher dimensions than the student has.
@@ -137,12 +132,11 @@ def fit_target_map(joined: NDArray[np.float32], size: int, *, center: bool = Fal
         raise InputError(
             f"student: its {size} dimensions exceed the teachers' {width}; add a teacher or use a smaller net"
         )
-    mean = joined.mean(0) if center else np.zeros(width, np.float32)
     if size == width:
-        return TargetMap(mean.astype(np.float32), np.eye(width, dtype=np.float32))
-    centred = (joined - mean).astype(np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        return TargetMap(np.eye(width, dtype=np.float32))
+    wide = joined.astype(np.float64)
+    values, vectors = np.linalg.eigh(wide.T @ wide / len(wide))
     # the sign of an eigenvector is free: fix it, so that the map is the same on every machine
     top = vectors[:, np.argsort(values)[::-1][:size]]
     top *= np.sign(top[np.abs(top).argmax(0), np.arange(size)])
-    return TargetMap(mean.astype(np.float32), top.astype(np.float32))
+    return TargetMap(top.astype(np.float32))

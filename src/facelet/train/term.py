@@ -18,6 +18,8 @@ class Term(nn.Module, ABC):
 
     WEIGHT: ClassVar[float]
     """Next to `squared_error`, where none is given."""
+    REMEMBERS: ClassVar[bool] = False
+    """Whether it keeps batches that it saw."""
 
     @classmethod
     def check(cls, person: NDArray[np.int64]) -> None:
