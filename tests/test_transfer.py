@@ -64,6 +64,18 @@ def test_a_pack_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
     assert open_transfer_set(shard, tmp_path / "cache").key != first.key
 
 
+def test_shards_hold_aligned_crops_whether_that_is_said_or_not(tmp_path: Path) -> None:
+    shard = tmp_path / "t.tar"
+    write_shard(shard, [("1", {"png": png(CROP)})])
+
+    def align(_path: Path) -> np.ndarray:
+        raise AssertionError
+
+    opened = [open_transfer_set(shard, tmp_path / cache, align=way) for way in (None, align) for cache in ("a", "b")]
+    assert len({each.key for each in opened}) == 1
+    np.testing.assert_array_equal(opened[-1].crops, [CROP])
+
+
 def test_a_folder_of_people_reads_as_vggface2_is_laid_out(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for person, photo in (("n01", "a.jpg"), ("n01", "b.png"), ("n02", "c.png")):

@@ -114,7 +114,7 @@ def open_transfer_set(
         source: a shard, a folder of shards, or a folder of images.
         cache: folder of the packs.
         align: crops the photos of an image folder; None takes each image as an aligned crop already and
-            resizes it to the canvas.
+            resizes it to the canvas. Shards hold such crops in any case.
         progress: called with (done, total).
         exclude_heldout: leave the held-out people of `data.heldout` out; they are not even in the pack, so no view can
             blend one of them in.
@@ -129,13 +129,13 @@ def open_transfer_set(
     files = [] if shards else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not shards and not files:
         raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
-    key = _content_key(shards or files, relative_to=source, aligned=align is not None)
+    key = _content_key(shards or files, relative_to=source, aligned=bool(shards) or align is not None)
     key += "-without-heldout" if exclude_heldout else ""
     pack = cache / "transfer" / key
     if not (pack / "meta.json").exists():
         items = _shard_items(shards) if shards else _folder_items(source, files)
         total = sum(_count_images(s) for s in shards) if shards else len(files)
-        _write_pack(pack, items, total, align, progress, exclude_heldout)
+        _write_pack(pack, items, total, None if shards else align, progress, exclude_heldout)
     return _read_pack(pack, key)
 
 
