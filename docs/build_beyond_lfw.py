@@ -23,7 +23,9 @@ DOCS = Path(__file__).parent
 PAGE, PLOT = DOCS / "studies" / "beyond-lfw.md", DOCS / "studies" / "beyond-lfw.png"
 MODELS = ("facelet_s", "facelet_xs", "mobilenet_v2_050", "mobilenet_v2_035", "nn4_small2", "mobilefacenet-foamliu")
 STUDENTS, TEACHER = MODELS[:-1], MODELS[-1]
-HARDENED = ("facelet_s", "facelet_xs")
+STRONG = ("facelet_s", "facelet_xs")
+"""Whose thresholds and clusters behave alike, unlike those of the others."""
+HARDENED = (*STRONG, "mobilenet_v2_050")
 """Trained with some pictures made worse (`facelet distill --degrade`)."""
 OTHERS = tuple(name for name in STUDENTS if name not in HARDENED)
 BENCHMARKS = ("lfw-identification", "lfw-clustering", "heldout", "robustness")
@@ -163,11 +165,16 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05]
         == ["facelet_s", "facelet_xs"],
     )
+    tar.remove(TEACHER), order.remove(TEACHER)
     check("the order of the students on held-out people is that of LFW", tar == order)
+    check(
+        "facelet_s lies above the teacher on held-out people",
+        held["facelet_s"]["couples"]["tar"]["1e-3"] > held[TEACHER]["couples"]["tar"]["1e-3"],
+    )
     people = clus[TEACHER]["n_people"]
     for name in STUDENTS:
         card = clus[name]["at_card"]
-        split, strong = card["bcubed_precision"] - card["bcubed_recall"], name in HARDENED
+        split, strong = card["bcubed_precision"] - card["bcubed_recall"], name in STRONG
         check("precision is above recall for the weaker students, below it for the others", (split < 0) == strong)
         check(
             "there are more clusters than people with them, fewer with the others",
@@ -181,7 +188,7 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best but for those two", nearer == (name not in HARDENED))
+        check("the threshold for FAR 1e-2 is nearer the best for the two others", nearer == (name in OTHERS))
     strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
     strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
     for name in OTHERS:
@@ -191,7 +198,7 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
             accuracy["blur"]["4"] < 0.62 > accuracy["occlusion"]["0.4"],
         )
         check("none of the others sees in the dark", accuracy["brightness"]["0.1"] < 0.6)
-    for name in HARDENED:
+    for name in STRONG:
         for kind, strength in strongest:
             theirs = rob[TEACHER]["accuracy"][kind][strength]
             check("on the worst of each kind they pass the teacher", rob[name]["accuracy"][kind][strength] > theirs)
@@ -218,7 +225,11 @@ def page(measured: Reports) -> str:
     others = max(value for name, value in lost.items() if name != "occlusion")
     dark = max(at[name]["brightness"]["0.1"] for name in OTHERS)
     seen = at["facelet_s"]
-    short = [held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"] for name in OTHERS]
+    short = [
+        held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"]
+        for name in STUDENTS
+        if name not in STRONG
+    ]
     other = measured["face-reidentification-retail-0095", "heldout"]
     check_claims(ident, clus, held, rob)
     commands = "\n".join(
@@ -288,13 +299,13 @@ the teacher learned from is not known to us. Unlabelled crops of the same people
 At the card's threshold for FAR 1e-3 the students accept {min(fars):.2e} to {max(fars):.2e} of the impostor couples, at that
 for 1e-2 {min(loose):.2e} to {max(loose):.2e}, though the thresholds come from other photos (LFW View 1) with another
 detector (dlib): they carry over. The order of the students is that of LFW. At FAR 1e-3 facelet_s lies
-{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - top["couples"]["tar"]["1e-3"])} and facelet_xs
-{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - held["facelet_xs"]["couples"]["tar"]["1e-3"])} points below this teacher, the others
+{percent(top["couples"]["tar"]["1e-3"] - held[TEACHER]["couples"]["tar"]["1e-3"])} points above this teacher, facelet_xs
+{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - held["facelet_xs"]["couples"]["tar"]["1e-3"])} below it, the others
 {percent(min(short))} to {percent(max(short))}; the other teacher, face-reidentification-retail-0095, has
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best, but for facelet_s and facelet_xs.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035 and nn4_small2.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
@@ -317,12 +328,14 @@ pixels wide. Occlusion is one grey square at a random place.
 
 Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student more than
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild
-strengths it costs most, which fits that no view in the training of the three weaker students hid a part of the face. Blur of
-sigma 4 and a cover of 40 % leave none of the three above 62 %, a tenth of the light none above {percent(dark)} %. The
+strengths it costs most, which fits that no view in the training of two of them hid a part of the face. Blur of
+sigma 4 and a cover of 40 % leave neither of these two, mobilenet_v2_035 and nn4_small2, above 62 %, a tenth of the light neither above {percent(dark)} %. The
 threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
 
-facelet_s and facelet_xs were trained with one picture in ten made worse, of which the teachers saw the good form
-([distillation](../distillation.md), [the study](degraded.md)). They pass their teacher on the worst pictures of every kind:
+facelet_s, facelet_xs and, in its last run, mobilenet_v2_050 were trained with one picture in ten made worse, of which the
+teachers saw the good form ([distillation](../distillation.md), [the study](degraded.md)). mobilenet_v2_050 has
+{percent(at["mobilenet_v2_050"]["blur"]["4"])} % under a blur of sigma 4 and {percent(at["mobilenet_v2_050"]["brightness"]["0.1"])} % in a
+tenth of the light. facelet_s and facelet_xs pass their teacher on the worst pictures of every kind:
 facelet_s has {percent(seen["blur"]["4"])} % under a blur of sigma 4, {percent(seen["occlusion"]["0.4"])} % with 40 % covered,
 {percent(seen["resolution"]["16"])} % with 16 pixels, {percent(seen["jpeg"]["4"])} % at JPEG quality 4 and
 {percent(seen["brightness"]["0.1"])} % in a tenth of the light, where the teacher has {percent(at[TEACHER]["blur"]["4"])},

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import tempfile
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,7 +124,7 @@ class Crew:
                 self._meet(folder)
                 work()
             except BaseException as error:
-                there.send(traceback.format_exception_only(error)[-1].strip())
+                there.send(f"{type(error).__name__}: {error}".splitlines()[0])
                 os._exit(1)
 
         process = multiprocessing.get_context("fork").Process(target=run, name=f"worker-{rank}", daemon=True)
