@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from facelet.nets import build_net
 from facelet.train.distill import normalize_pixels
 from facelet.train.loop import HISTORY, LoopConfig, train
+from facelet.train.losses import squared_error
 
 CORES = len(os.sched_getaffinity(0))
 BATCH, STEPS, ROUNDS = 128, 12, 3
@@ -40,7 +41,7 @@ class Noise:
     def loss(self, batch: tuple[Tensor, Tensor], progress: float) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Squared distance to the targets."""
         pixels, target = batch
-        return (self.student(normalize_pixels(pixels)).float() - target).square().sum(1).mean(), {}
+        return squared_error(self.student(normalize_pixels(pixels)).float(), target), {}
 
 
 def rate(name: str, workers: int, precision: str) -> float:
