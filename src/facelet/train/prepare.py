@@ -20,6 +20,7 @@ from facelet.faces.canvas import canvas_matrix
 from facelet.nets.scaled import base_name
 from facelet.train.crew import check_workers
 from facelet.train.distill import HINTS, DistillTask, Hint
+from facelet.train.losses import TERMS
 from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels
 from facelet.train.online import Faculty, OnlineTask
 from facelet.train.options import DistillOptions
@@ -68,6 +69,9 @@ def made_offline(
     own = {"--device": options.device != "cpu", "--passes": options.passes != 1, "--graphed": options.graphed}
     _refuse(own, "goes with --online; add that, or leave it out")
     check_workers(options.workers, options.batch_size)
+    _, _, term = options.loss.partition("+")
+    if options.workers > 1 and term and TERMS[term].REMEMBERS:
+        raise InputError(f"--workers: {options.loss} remembers the batches of one process alone; leave one of them out")
     width = int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
     teachers = [
@@ -96,8 +100,6 @@ def made_offline(
         hint_weight=options.hint_weight,
         view_seed=options.view_seed,
     )
-    if options.workers > 1 and any(term.REMEMBERS for term in task.objective.terms.values()):
-        raise InputError(f"--workers: {options.loss} remembers the batches of one process alone; leave one of them out")
     return Made(task, lambda index: target(said(index)), [t.name for t in teachers], [t.key for t in teachers])
 
 
