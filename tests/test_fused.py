@@ -79,7 +79,18 @@ def _compare(mine: list[Tensor], theirs: list[Tensor], tolerance: float) -> None
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride", "groups", "side"),
-    [(24, 3, 2, 1, 12), (40, 1, 1, 1, 8), (72, 3, 2, 72, 12), (72, 3, 1, 72, 9), (16, 6, 1, 16, 6), (19, 5, 2, 19, 16)],
+    [
+        (24, 3, 2, 1, 12),
+        (40, 1, 1, 1, 8),
+        (72, 3, 2, 72, 12),
+        (24, 3, 2, 24, 9),
+        (72, 3, 1, 72, 9),
+        (16, 3, 1, 16, 1),
+        (16, 3, 2, 16, 2),
+        (16, 3, 3, 16, 7),
+        (16, 6, 1, 16, 6),
+        (19, 5, 2, 19, 16),
+    ],
 )
 def test_a_unit_trains_as_its_parts(
     activation: str, channels: int, kernel: int, stride: int, groups: int, side: int
@@ -110,12 +121,12 @@ def test_a_unit_trains_as_its_parts(
 
 
 @needs_compiler
-@pytest.mark.parametrize("groups", [1, 48])
-def test_half_precision_is_near_the_full(groups: int) -> None:
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (48, 1), (48, 2)])
+def test_half_precision_is_near_the_full(groups: int, stride: int) -> None:
     torch.manual_seed(0)
-    unit = _randomised(conv_bn(48, 48, 3, groups=groups, activation=nn.PReLU))
+    unit = _randomised(conv_bn(48, 48, 3, stride, groups=groups, activation=nn.PReLU))
     full = _by_parts(unit)
-    x, towards = torch.randn(8, 48, 10, 10), torch.randn(8, 48, 10, 10)
+    x, towards = torch.randn(8, 48, 10, 10), torch.randn(8, 48, 10 // stride, 10 // stride)
     theirs = _trained(full, x, towards)
     with torch.autocast("cpu", torch.bfloat16):
         mine = _trained(unit, x, towards)

@@ -10,6 +10,7 @@ Source: Ioffe & Szegedy, "Batch Normalization", ICML 2015, section 3.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any
 
@@ -22,8 +23,21 @@ from facelet.nets.kernels import LANES, SUFFIXES, Kernels
 SUM = torch.float64
 
 
+class _Norm(ctypes.Structure):
+    """Of a batch norm, as `native/norm.h` has it."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("channels", ctypes.c_int),
+        ("at_once", ctypes.c_int),
+        ("top", ctypes.c_float),
+        ("eps", ctypes.c_double),
+        ("momentum", ctypes.c_double),
+    )
+
+
 class _Shape(ctypes.Structure):
-    """Of a depthwise convolution, as `kernels.cpp` has it."""
+    """Of a depthwise convolution, as `native/shape.h` has it."""
 
     _fields_ = [
         (name, ctypes.c_int)
@@ -33,7 +47,8 @@ class _Shape(ctypes.Structure):
 
 def can_norm(x: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Whether `norm_activation` takes this input and this norm."""
-    return x.dtype in SUFFIXES and norm.affine and norm.momentum is not None and _rows_at_once(x) > 0
+    plain = norm.affine and norm.momentum is not None and norm.weight.dtype == torch.float32
+    return x.dtype in SUFFIXES and plain and _rows_at_once(x) > 0
 
 
 def norm_activation(kernels: Kernels, x: Tensor, norm: nn.BatchNorm2d, slope: Tensor | float, top: float) -> Tensor:
@@ -46,7 +61,7 @@ def norm_activation(kernels: Kernels, x: Tensor, norm: nn.BatchNorm2d, slope: Te
         slope: of each channel, `(channels,)`, or of all.
         top: infinity for none.
     """
-    slopes = slope if isinstance(slope, Tensor) else torch.full((x.shape[1],), slope)
+    slopes = slope if isinstance(slope, Tensor) else _constant(slope, x.shape[1])
     y: Tensor = _NormActivation.apply(kernels, _nhwc(x), norm.weight, norm.bias, slopes, top, norm)  # type: ignore[no-untyped-call]
     return y
 
@@ -73,6 +88,11 @@ def _nhwc(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+@functools.cache
+def _constant(value: float, count: int) -> Tensor:
+    return torch.full((count,), value)
+
+
 def _rows_at_once(x: Tensor) -> int:
     """Pixels that are taken as one, so that their channels are a multiple of `LANES`; 0 where they cannot be."""
     n_rows = x.numel() // x.shape[1]
@@ -93,55 +113,25 @@ class _NormActivation(torch.autograd.Function):
         norm: nn.BatchNorm2d,
     ) -> Tensor:
         channels, at_once = x.shape[1], _rows_at_once(x)
-        width, n_rows = channels * at_once, x.numel() // channels
-        rows = n_rows // at_once, width
-        sums = torch.zeros(2, width, dtype=SUM)
-        kernels("moments", x.dtype, x, *rows, *sums)
-        mean, square = _by_channel(sums, channels) / n_rows
-        variance = (square - mean.square()).clamp_min(0)
-        _move(norm, mean, variance * (n_rows / (n_rows - 1)))
-        deviation = (variance + norm.eps).sqrt()
-        scale = weight.detach() / deviation
-        line = torch.stack([scale, bias.detach() - mean * scale, slope.detach()]).float().repeat(1, at_once)
+        of = _Norm(x.numel() // channels // at_once, channels, at_once, top, norm.eps, float(norm.momentum or 0.0))
+        line, moment = x.new_empty(3, channels * at_once, dtype=torch.float32), x.new_empty(2, channels, dtype=SUM)
         y = torch.empty_like(x)
-        kernels("norm", x.dtype, x, y, *rows, *line, top)
-        ctx.save_for_backward(x, line, mean, deviation)
-        ctx.kernels, ctx.top = kernels, top
+        kernels("norm", x.dtype, x, y, of, weight, bias, slope, norm.running_mean, norm.running_var, line, moment)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
+        ctx.save_for_backward(x, line, moment)
+        ctx.kernels, ctx.of = kernels, of
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, line, mean, deviation = ctx.saved_tensors
-        kernels, top, kind = ctx.kernels, ctx.top, x.dtype
-        channels, width = x.shape[1], line.shape[1]
-        n_rows, rows = x.numel() // channels, (x.numel() // width, width)
+        x, line, moment = ctx.saved_tensors
+        of, kind = ctx.of, x.dtype
         incoming, result = _nhwc(gradient.to(kind)), torch.empty_like(x)
-        sums = torch.zeros(3, width, dtype=SUM)
-        kernels("norm_sums", kind, x, incoming, *rows, *line, top, *sums)
-        passed, passed_x, of_slope = _by_channel(sums, channels)
-        of_weight = (passed_x - mean * passed) / deviation
-        scale = line[0, :channels].double()
-        of_x = -scale * of_weight / deviation / n_rows
-        offset = -scale * passed / n_rows - of_x * mean
-        rest = torch.stack([of_x, offset]).float().repeat(1, width // channels)
-        kernels("norm_back", kind, x, incoming, result, *rows, *line, top, *rest)
-        return None, result, of_weight.float(), passed.float(), of_slope.float(), None, None
-
-
-def _by_channel(sums: Tensor, channels: int) -> Tensor:
-    """Sums of several pixels at once, `(count, width)`, as those of their channels, `(count, channels)`."""
-    return sums.view(len(sums), -1, channels).sum(1)
-
-
-def _move(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Moves the running statistics towards this batch's."""
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    norm.num_batches_tracked += 1
-    momentum = float(norm.momentum or 0.0)
-    norm.running_mean.lerp_(mean.float(), momentum)
-    norm.running_var.lerp_(variance.float(), momentum)
+        of_parameters = x.new_empty(3, of.channels, dtype=torch.float32)
+        ctx.kernels("norm_back", kind, x, incoming, result, of, line, moment, of_parameters)
+        return None, result, *of_parameters, None, None
 
 
 class _Depthwise(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Compiled kernels for training on CPUs: `kernels.cpp`, built once by the machine's own C++ compiler.
+"""Compiled kernels for training on CPUs: `native/kernels.cpp`, built once by the machine's own C++ compiler.
 
 The library is kept in the cache, named by its source, compiler and processor. Where there is no compiler, or it
 refuses, training goes on with torch's own kernels; `FACELET_KERNELS=0` asks for that.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from facelet.assets import cache_dir
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = Path(__file__).with_name("native")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
 LANES = 16
@@ -31,19 +31,17 @@ LANES = 16
 SUFFIXES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """Types of tensors, as the kernels' names end."""
 
-_TENSOR, _COUNT, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
+_TENSOR, _COUNT = ctypes.c_void_p, ctypes.c_int64
 SIGNATURES: dict[str, tuple[type, ...]] = {
-    "moments": (_TENSOR, _COUNT, _INT, *(_TENSOR,) * 2),
-    "norm": (*(_TENSOR,) * 2, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT),
-    "norm_sums": (*(_TENSOR,) * 2, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT, *(_TENSOR,) * 3),
-    "norm_back": (*(_TENSOR,) * 3, _COUNT, _INT, *(_TENSOR,) * 3, _FLOAT, *(_TENSOR,) * 2),
+    "norm": (_TENSOR,) * 10,
+    "norm_back": (_TENSOR,) * 7,
     "depthwise": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
     "depthwise_data": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
     "depthwise_weight": (*(_TENSOR,) * 3, _COUNT, _TENSOR),
 }
-"""Arguments of each kernel, as `kernels.cpp` has them."""
+"""Arguments of each kernel, as `native/kernels.cpp` has them."""
 
-Argument = Tensor | ctypes.Structure | int | float
+Argument = Tensor | ctypes.Structure | int | None
 
 
 class Kernels:
@@ -67,7 +65,7 @@ class Kernels:
         self._functions[name, kind](*map(_plain, arguments))
 
 
-def _plain(argument: Argument) -> int | float:
+def _plain(argument: Argument) -> int | None:
     if isinstance(argument, Tensor):
         return argument.data_ptr()
     return ctypes.addressof(argument) if isinstance(argument, ctypes.Structure) else argument
@@ -93,12 +91,13 @@ def kernels() -> Kernels | None:
 
 
 def _key(compiler: str) -> str:
-    """Changes with the source, the flags, the compiler and what the processor can do."""
+    """Changes with the sources, the flags, the compiler and what the processor can do."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else [platform.processor()]
     can = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    parts = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, platform.machine().encode(), can.encode())
+    sources = [path.read_bytes() for path in sorted(SOURCES.iterdir())]
+    parts = (*sources, " ".join(FLAGS).encode(), version, platform.machine().encode(), can.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
@@ -106,7 +105,6 @@ def _build(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", str(built)], check=True, capture_output=True, text=True, timeout=120
-        )
+        call = [compiler, *FLAGS, str(SOURCES / "kernels.cpp"), "-o", str(built)]
+        subprocess.run(call, check=True, capture_output=True, text=True, timeout=120)
         built.replace(path)
