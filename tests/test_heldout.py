@@ -44,6 +44,13 @@ def test_the_hash_alone_decides_and_is_the_published_one() -> None:
     assert heldout_identities(names, 1).all()
 
 
+def test_tenths_share_nobody_and_leave_nobody_out() -> None:
+    names = [f"celeba/celeba-{number}" for number in range(1, 1001)]
+    tenths = np.array([heldout_identities(names, 0.1, tenth / 10) for tenth in range(10)])
+    np.testing.assert_array_equal(tenths[0], heldout_identities(names))
+    assert (tenths.sum(axis=0) == 1).all()
+
+
 def test_one_person_in_two_sources_is_held_out_in_both() -> None:
     names = names_by_hash(5, True) + names_by_hash(5, False)
     first, second = (heldout_identities([f"{source}/{name}" for name in names]) for source in ("a", "b"))

@@ -23,6 +23,7 @@ from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
 from facelet.studies.opencl_ms import opencl_ms
+from facelet.studies.seen import differences
 from facelet.studies.size import front
 from facelet.studies.study import cell, page, save_plot
 from facelet.studies.teachers import Arm, arms
@@ -206,3 +207,15 @@ def test_smaller_real_sets_lie_within_larger_ones_and_none_holds_an_unseen_crop(
     assert other.key != five.transfer.key, "a cache of embeddings is found by the key: other crops, another key"
     assert (everything.transfer, everything.holdout) == (whole, 0.1)
     assert (drawn.source, drawn.transfer.n_images) == ("synthetic", 6)
+
+
+def test_what_having_seen_people_adds_is_counted_by_group() -> None:
+    def row(people: str, seen: str, tar: float) -> dict[str, object]:
+        return {"people": people, "seen": seen, "cosine": tar / 100, "tar": tar, "eer": 100 - tar}
+
+    rows = [row("a", "no", 60.0), row("a", "yes", 63.0), row("a", "no", 62.0), row("a", "yes", 67.0)]
+    rows += [row("b", "no", 50.0), row("b", "yes", 49.0)]
+    first, second = differences(rows)
+    assert (first["people"], first["tar"], first["eer"]) == ("a", 4.0, -4.0)
+    assert first["cosine"] == pytest.approx(0.04)
+    assert (second["people"], second["tar"]) == ("b", -1.0)

@@ -31,10 +31,16 @@ from facelet.evaluate.people_report import PeopleReport, Row
 from facelet.evaluate.plots import roc_png
 from facelet.evaluate.report import verify_pairs
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
-from facelet.evaluate.verification import accuracy_at, best_threshold, impostor_threshold, pair_distances
+from facelet.evaluate.verification import (
+    accuracy_at,
+    all_couples,
+    best_threshold,
+    impostor_threshold,
+    pair_distances,
+)
 from facelet.faces.crops import BenchmarkCrops, CropCache, crop_benchmark
 from facelet.faces.detect import Detector, load_detector
-from facelet.linkage import merge_tree, squared_distances
+from facelet.linkage import merge_tree
 
 COUPLE_FARS: dict[str, float] = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 """False accept rates over all couples of held-out people."""
@@ -136,7 +142,7 @@ def measure_heldout(request: Request) -> PeopleReport:
     card = request.embedder.card
     embeddings = _embed(request, canvas_inputs(card, np.asarray(transfer.crops[index])))
     report = verify_pairs(embeddings, pairs)
-    couples, same = _couples(embeddings, people.person)
+    couples, same = all_couples(embeddings, people.person)
     several = people.at_least(2)
     identification, identification_rows, cmc = _identification(embeddings, people.person, card.name)
     clustering, clustering_rows, sweep = _clustering(request, embeddings[several], people.person[several])
@@ -156,12 +162,12 @@ def measure_heldout(request: Request) -> PeopleReport:
         "identification": identification,
         "clustering": clustering,
     }
-    all_couples = figures["couples"]
+    rates = figures["couples"]["tar"]
     rows = (
         ("trained without these people", "yes" if setting["trained_without_heldout"] else "no, or not known"),
         ("people", f"{people.n_people:,}, {figures['n_people_with_two']:,} of them with two crops or more"),
         ("accuracy on 10-fold pairs", f"{_percent(report.accuracy)} ± {_percent(report.accuracy_std or 0.0)}"),
-        *((f"TAR at FAR {far} on all couples", _percent(rate)) for far, rate in all_couples["tar"].items()),
+        *((f"TAR at FAR {far} on all couples", _percent(rate)) for far, rate in rates.items()),
         *identification_rows,
         *clustering_rows,
     )
@@ -291,14 +297,6 @@ def _clustering(
                 (f"threshold, clusters, {name}", f"{score.threshold:.4f}, {score.n_clusters:,}"),
             ]
     return figures, tuple(rows), clustering_png(scores, at_card, card.name)
-
-
-def _couples(
-    embeddings: NDArray[np.float32], person: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Squared distances of all couples, and which show one person, `(n (n - 1) / 2,)` each."""
-    first, second = np.triu_indices(len(person), 1)
-    return squared_distances(embeddings)[first, second], person[first] == person[second]
 
 
 def _couple_figures(request: Request, distances: NDArray[np.float32], same: NDArray[np.bool_]) -> dict[str, Any]:

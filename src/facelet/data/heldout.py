@@ -19,18 +19,23 @@ HELDOUT_NOTE = "without the held-out people"
 """In a card's `data` where the weights were trained without them."""
 
 
-def heldout_identities(names: Sequence[str], fraction: float = HELDOUT_FRACTION) -> NDArray[np.bool_]:
+def heldout_identities(
+    names: Sequence[str], fraction: float = HELDOUT_FRACTION, start: float = 0.0
+) -> NDArray[np.bool_]:
     """Whether each identity is held out.
 
-    The first 32 bits of the sha256 of the name, as a fraction of 2^32, lie below `fraction`. Of a name such as
-    "celeba/celeba-6809" only what follows the last slash counts, so that one person in two sources is held out in both.
+    The first 32 bits of the sha256 of the name, as a fraction of 2^32, lie in `[start, start + fraction)`. Of a name
+    such as "celeba/celeba-6809" only what follows the last slash counts, so that one person in two sources is held out
+    in both.
 
     Args:
         names: of the identities.
         fraction: expected share, in [0, 1].
+        start: 0 for those that the commands hold out; elsewhere for as many others, in [0, 1].
 
     Returns:
         `(n_identities,)` bool.
     """
     digests = [hashlib.sha256(name.rsplit("/", 1)[-1].encode()).digest() for name in names]
-    return np.array([int.from_bytes(digest[:4]) < fraction * 2**32 for digest in digests], dtype=np.bool_)
+    place = np.array([int.from_bytes(digest[:4]) for digest in digests], dtype=np.float64) / 2**32
+    return np.asarray((start <= place) & (place < start + fraction), dtype=np.bool_)

@@ -19,14 +19,16 @@ PAIRS_PER_FOLD = 300
 """Genuine pairs in each fold, and as many impostor pairs: with ten folds the size of LFW's View 2."""
 
 
-def heldout_images(transfer: TransferSet, fraction: float = HELDOUT_FRACTION) -> NDArray[np.bool_]:
-    """Whether each crop shows a held-out person, `(n_images,)` bool; unlabelled crops do not."""
-    chosen = np.append(heldout_identities(transfer.identities, fraction), False)
+def heldout_images(transfer: TransferSet, fraction: float = HELDOUT_FRACTION, start: float = 0.0) -> NDArray[np.bool_]:
+    """Whether each crop shows one of `heldout_identities`, `(n_images,)` bool; unlabelled crops do not."""
+    chosen = np.append(heldout_identities(transfer.identities, fraction, start), False)
     return np.asarray(chosen[transfer.identity], dtype=np.bool_)  # -1, unlabelled, takes the last
 
 
-def heldout_people(transfer: TransferSet, fraction: float = HELDOUT_FRACTION) -> tuple[People, NDArray[np.int64]]:
-    """The held-out people's crops, in the order of the transfer set.
+def heldout_people(
+    transfer: TransferSet, fraction: float = HELDOUT_FRACTION, start: float = 0.0
+) -> tuple[People, NDArray[np.int64]]:
+    """The crops of people of `heldout_identities`, in the order of the transfer set.
 
     At most the first `MAX_PHOTOS` crops of each person count. Of identities that share the last part of their name
     (one person in two sources) the one with most crops counts, and of equals the first.
@@ -37,7 +39,7 @@ def heldout_people(transfer: TransferSet, fraction: float = HELDOUT_FRACTION) ->
     Raises:
         TransferSetError: fewer than `N_FOLDS` held-out people with two crops.
     """
-    held = np.flatnonzero(heldout_images(transfer, fraction))
+    held = np.flatnonzero(heldout_images(transfer, fraction, start))
     counts = np.bincount(transfer.identity[held], minlength=len(transfer.identities))
     best: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable"):

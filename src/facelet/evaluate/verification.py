@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facelet.data.pairs import Pairs
 from facelet.errors import InputError, ProtocolError
+from facelet.linkage import squared_distances
 
 FARS: dict[str, float] = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3}
 """The false accept rates of every report, by the key that reports and cards use."""
@@ -85,6 +86,19 @@ def pair_distances(embeddings: NDArray[np.float32], pairs: Pairs) -> NDArray[np.
     differences = embeddings[pairs.left] - embeddings[pairs.right]
     distances = np.einsum("ij,ij->i", differences, differences)
     return np.asarray(np.clip(distances, 0.0, 4.0), dtype=np.float32)
+
+
+def all_couples(
+    embeddings: NDArray[np.float32], person: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Squared distances of all couples of n images, and which show one person, `(n (n - 1) / 2,)` each.
+
+    Args:
+        embeddings: unit vectors, `(n, d)` float32.
+        person: in each image, `(n,)` int64.
+    """
+    first, second = np.triu_indices(len(person), 1)
+    return squared_distances(embeddings)[first, second], person[first] == person[second]
 
 
 def roc(distances: Floats, same: NDArray[np.bool_]) -> Roc:

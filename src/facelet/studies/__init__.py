@@ -8,6 +8,7 @@ from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.degraded import DEGRADED
 from facelet.studies.losses import LOSSES
 from facelet.studies.pruning import PRUNING
+from facelet.studies.seen import SEEN
 from facelet.studies.size import SIZE
 from facelet.studies.study import Study
 from facelet.studies.teachers import TEACHERS
@@ -16,5 +17,17 @@ from facelet.studies.tune import TUNE
 
 STUDIES: dict[str, Study] = {
     study.name: study
-    for study in (ALIGNMENT, CHANNELS, COMPATIBILITY, DEGRADED, LOSSES, PRUNING, SIZE, TEACHERS, TRANSFER_SIZE, TUNE)
+    for study in (
+        ALIGNMENT,
+        CHANNELS,
+        COMPATIBILITY,
+        DEGRADED,
+        LOSSES,
+        PRUNING,
+        SEEN,
+        SIZE,
+        TEACHERS,
+        TRANSFER_SIZE,
+        TUNE,
+    )
 }
