@@ -25,7 +25,7 @@ MODELS = ("facelet_s", "facelet_xs", "mobilenet_v2_050", "mobilenet_v2_035", "nn
 STUDENTS, TEACHER = MODELS[:-1], MODELS[-1]
 STRONG = ("facelet_s", "facelet_xs")
 """Whose thresholds and clusters behave alike, unlike those of the others."""
-HARDENED = (*STRONG, "mobilenet_v2_050")
+HARDENED = (*STRONG, "mobilenet_v2_050", "mobilenet_v2_035")
 """Trained with some pictures made worse (`facelet distill --degrade`)."""
 OTHERS = tuple(name for name in STUDENTS if name not in HARDENED)
 BENCHMARKS = ("lfw-identification", "lfw-clustering", "heldout", "robustness")
@@ -190,16 +190,16 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best for the two others", nearer == (name in OTHERS))
+        check("the threshold for FAR 1e-2 is nearer the best for nn4_small2 alone", nearer == (name in OTHERS))
     strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
     strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
     for name in OTHERS:
         accuracy = rob[name]["accuracy"]
         check(
-            "sigma 4 and 40 % cover leave none of the others above 62 %",
+            "nn4_small2 is not above 62 % under sigma 4 and 40 % cover",
             accuracy["blur"]["4"] < 0.62 > accuracy["occlusion"]["0.4"],
         )
-        check("none of the others sees in the dark", accuracy["brightness"]["0.1"] < 0.6)
+        check("nn4_small2 does not see in the dark", accuracy["brightness"]["0.1"] < 0.6)
     for name in STRONG:
         for kind, strength in strongest:
             theirs = rob[TEACHER]["accuracy"][kind][strength]
@@ -307,7 +307,7 @@ detector (dlib): they carry over. The order of the students is that of LFW. At F
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035 and nn4_small2.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for nn4_small2.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
@@ -330,13 +330,13 @@ pixels wide. Occlusion is one grey square at a random place.
 
 Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student more than
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild
-strengths it costs most, which fits that no view in the training of two of them hid a part of the face. Blur of
-sigma 4 and a cover of 40 % leave neither of these two, mobilenet_v2_035 and nn4_small2, above 62 %, a tenth of the light neither above {percent(dark)} %. The
+strengths it costs most. nn4_small2, no view in whose training hid a part of the face or was dark, is not above 62 % under a blur of
+sigma 4 or a cover of 40 %, and at {percent(dark)} % in a tenth of the light. The
 threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
 
-facelet_s, facelet_xs and, in its last run, mobilenet_v2_050 were trained with one picture in ten made worse, of which the
-teachers saw the good form ([distillation](../distillation.md), [the study](degraded.md)). mobilenet_v2_050 has
-{percent(at["mobilenet_v2_050"]["blur"]["4"])} % under a blur of sigma 4 and {percent(at["mobilenet_v2_050"]["brightness"]["0.1"])} % in a
+facelet_s, facelet_xs and, since their first weights, the MobileNets were trained with one picture in ten made worse, of which the
+teachers saw the good form ([distillation](../distillation.md), [the study](degraded.md)). mobilenet_v2_050 and mobilenet_v2_035 have
+{percent(at["mobilenet_v2_050"]["blur"]["4"])} and {percent(at["mobilenet_v2_035"]["blur"]["4"])} % under a blur of sigma 4, {percent(at["mobilenet_v2_050"]["brightness"]["0.1"])} and {percent(at["mobilenet_v2_035"]["brightness"]["0.1"])} % in a
 tenth of the light. facelet_s and facelet_xs pass their teacher on the worst pictures of every kind:
 facelet_s has {percent(seen["blur"]["4"])} % under a blur of sigma 4, {percent(seen["occlusion"]["0.4"])} % with 40 % covered,
 {percent(seen["resolution"]["16"])} % with 16 pixels, {percent(seen["jpeg"]["4"])} % at JPEG quality 4 and

@@ -73,7 +73,7 @@ def _plain(argument: Argument) -> int | None:
 
 @functools.cache
 def kernels() -> Kernels | None:
-    """The kernels, built on the first call of a machine (about a second); None where they cannot be had."""
+    """The kernels, built on the first call of a machine (about two seconds); None where they cannot be had."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if os.environ.get("FACELET_KERNELS") == "0" or compiler is None:
         return None
