@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import training_extra
+from facelet.errors import InputError, training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
 from facelet.model import Card
@@ -92,6 +92,29 @@ def embedding_size(student: str) -> int:
         from facelet.nets import build_net
 
     return int(build_net(student).embedding_size)  # type: ignore[arg-type]
+
+
+def check_one_size(study: str, student: str, teacher: Card) -> None:
+    """Refuses a student and a teacher that no cosine compares.
+
+    Args:
+        study: that asks, by name.
+        student: a net that can be trained, by name.
+
+    Raises:
+        InputError: their embeddings differ in size.
+    """
+    size = embedding_size(student)
+    if size != teacher.embedding_size:
+        raise InputError(
+            f"--model: the study {study} compares student and teacher by cosine; {student} has {size} dimensions, "
+            f"{teacher.name} {teacher.embedding_size}; give two of one size"
+        )
+
+
+def mean_cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """Of the rows of two sets of unit vectors, `(n, d)` each."""
+    return float((left * right).sum(axis=1).mean())
 
 
 def recovered(context: Context, name: str, original: Graph, changed: Graph, card: Card, steps: int) -> Path:

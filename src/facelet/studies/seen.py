@@ -15,9 +15,8 @@ from facelet.data.heldout_people import heldout_images, heldout_people
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import InputError
 from facelet.evaluate.verification import all_couples, eer, tar_at_far
-from facelet.studies.arms import BATCH, Accuracy, distilled, embedding_size
+from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, mean_cosine
 from facelet.studies.study import Context, Row, Study
 
 TENTHS = {"first tenth": 0.0, "second tenth": HELDOUT_FRACTION}
@@ -63,12 +62,7 @@ def run(context: Context) -> list[Row]:
         TransferSetError: a group of too few people.
     """
     student, teacher = context.models[0], Embedder.load(context.models[-1], threads=context.threads)
-    sizes = embedding_size(student), teacher.card.embedding_size
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            f"--model: the study seen compares student and teacher by cosine; {student} has {sizes[0]} dimensions, "
-            f"{teacher.card.name} {sizes[1]}; give two of one size"
-        )
+    check_one_size("seen", student, teacher.card)
     first = context.seeds[0]
     whole = synthetic_transfer_set(QUICK_PEOPLE, 2, first) if context.quick else context.transfer
     groups = [_group(whole, name, teacher) for name in TENTHS]
@@ -106,7 +100,7 @@ def measured(pupil: Embedder, group: Group) -> Row:
     distances, same = all_couples(found, group.person)
     return {
         "crops": len(found),
-        "cosine": float((found * group.goal).sum(axis=1).mean()),
+        "cosine": mean_cosine(found, group.goal),
         "tar": 100 * tar_at_far(distances, same, FAR),
         "eer": 100 * eer(distances, same),
     }

@@ -13,7 +13,7 @@ from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfe
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import InputError
-from facelet.studies.arms import BATCH, Accuracy, distilled, embedding_size, held_out
+from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, held_out, mean_cosine
 from facelet.studies.study import Context, Row, Study
 
 SIZES = (1_000, 4_000, 16_000)
@@ -50,12 +50,7 @@ def run(context: Context) -> list[Row]:
         InputError: there is no transfer set of real crops, or student and teacher differ in size.
     """
     student, teacher = context.models[0], Embedder.load(context.models[-1], threads=context.threads)
-    size = teacher.card.embedding_size
-    if embedding_size(student) != size:
-        raise InputError(
-            f"--model: the study transfer-size compares student and teacher by cosine; {student} has "
-            f"{embedding_size(student)} dimensions, {teacher.card.name} {size}; give two of one size"
-        )
+    check_one_size("transfer-size", student, teacher.card)
     steps = QUICK_STEPS if context.quick else STEPS
     whole, seed = context.transfer, context.seeds[0]
     holdout = min(HELD, whole.n_images // 10) / whole.n_images
@@ -87,16 +82,12 @@ def run(context: Context) -> list[Row]:
                 "source": arm.source,
                 "images": images,
                 "passes": steps * BATCH / images,
-                "own": _cosine(embed_canvas(pupil, seen), embed_canvas(teacher, seen)),
-                "unseen": _cosine(embed_canvas(pupil, unseen), goal),
+                "own": mean_cosine(embed_canvas(pupil, seen), embed_canvas(teacher, seen)),
+                "unseen": mean_cosine(embed_canvas(pupil, unseen), goal),
                 **accuracy.of(path),
             }
         )
     return rows
-
-
-def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    return float((left * right).sum(axis=1).mean())
 
 
 def arms(whole: TransferSet, learned: NDArray[np.int64], holdout: float, seed: int) -> list[Arm]:
