@@ -125,6 +125,12 @@ def distill(
             help="Share of pictures that the student sees darker, covered, coarser, compressed.",
         ),
     ] = 0.0,
+    first_resolution: Annotated[
+        int,
+        typer.Option(
+            "--first-resolution", help="Side of the first pictures, whole at 60 % of the run; 0: whole throughout."
+        ),
+    ] = 0,
     online: Annotated[
         bool, typer.Option("--online", help="Draw views and ask the teachers during the training: for GPUs.")
     ] = False,
@@ -192,6 +198,7 @@ def distill(
         holdout=holdout,
         view_seed=view_seed,
         degrade=degrade,
+        first_resolution=first_resolution,
         online=online,
         passes=passes,
         device=device,

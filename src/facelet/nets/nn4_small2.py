@@ -130,7 +130,7 @@ class NN4Small2(nn.Module):
         self.norm2 = norm()
         self.max_pool = nn.MaxPool2d(3, 2, padding=1)
         self.blocks = nn.ModuleDict({name: Inception(spec, power_pool=power_pool) for name, spec in BLOCKS.items()})
-        self.avg_pool = nn.AvgPool2d(3)
+        self.pool = nn.AvgPool2d(3)
         self.flatten = Flatten()
         self.dense = nn.Linear(BLOCKS["5b"].out_channels, self.embedding_size)
         self.normalize = L2Normalize()
@@ -141,5 +141,5 @@ class NN4Small2(nn.Module):
         x = self.max_pool(self.norm2(self.conv3(self.conv2(x))))
         for block in self.blocks.values():
             x = block(x)
-        out: Tensor = self.normalize(self.dense(self.flatten(self.avg_pool(x))))
+        out: Tensor = self.normalize(self.dense(self.flatten(self.pool(x))))
         return out

@@ -7,6 +7,7 @@ from facelet.studies.channels import CHANNELS
 from facelet.studies.compatibility import COMPATIBILITY
 from facelet.studies.degraded import DEGRADED
 from facelet.studies.losses import LOSSES
+from facelet.studies.progressive import PROGRESSIVE
 from facelet.studies.pruning import PRUNING
 from facelet.studies.seen import SEEN
 from facelet.studies.size import SIZE
@@ -23,6 +24,7 @@ STUDIES: dict[str, Study] = {
         COMPATIBILITY,
         DEGRADED,
         LOSSES,
+        PROGRESSIVE,
         PRUNING,
         SEEN,
         SIZE,

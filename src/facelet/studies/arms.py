@@ -86,12 +86,13 @@ def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray
     return split_holdout(transfer.n_images, fraction, seed)
 
 
-def embedding_size(student: str) -> int:
-    """Of a net that can be trained, by its name."""
+def net_sizes(student: str) -> tuple[int, int]:
+    """Side of the input in pixels, and numbers that come out, of a net that can be trained, by its name."""
     with training_extra():
         from facelet.nets import build_net
 
-    return int(build_net(student).embedding_size)  # type: ignore[arg-type]
+    net = build_net(student)
+    return int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
 
 
 def check_one_size(study: str, student: str, teacher: Card) -> None:
@@ -104,7 +105,7 @@ def check_one_size(study: str, student: str, teacher: Card) -> None:
     Raises:
         InputError: their embeddings differ in size.
     """
-    size = embedding_size(student)
+    _, size = net_sizes(student)
     if size != teacher.embedding_size:
         raise InputError(
             f"--model: the study {study} compares student and teacher by cosine; {student} has {size} dimensions, "

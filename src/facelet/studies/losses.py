@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.seeds import over_seeds, plot_seeds
 from facelet.studies.study import Context, Row, Study
 
 ARMS = ("mse", "cosine", "huber", "mse+relational", "mse+contrastive", "mse+margin")
@@ -21,7 +21,7 @@ STEPS, QUICK_STEPS = 600, 8
 QUICK_FACES = (33, 2)
 """People and photos of each: what the margin needs are people with two photos."""
 
-REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "teacher_precision": "bf16"}
+REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
 """Options of the real arms."""
 
 FIGURES = ("accuracy", "std", "tar", "auc")
@@ -39,39 +39,20 @@ def run(context: Context) -> list[Row]:
         for loss in arms:
             chosen: dict[str, Any] = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
             found[loss].append(accuracy.of(distilled(context, f"{loss}-{seed}", transfer, steps, **chosen)))
-    return [summary(loss, rows) for loss, rows in found.items()]
-
-
-def summary(loss: str, rows: list[Row]) -> Row:
-    """Means over seeds, how far the seeds lie apart (largest less smallest), and each seed's own figures."""
-    each = {key: [row[key] for row in rows] for key in FIGURES}
-    means = {key: float(np.mean(values)) for key, values in each.items()}
-    apart = {f"{key}_apart": max(each[key]) - min(each[key]) if len(rows) > 1 else None for key in ("accuracy", "tar")}
-    return {"loss": loss, **means, **apart, "each": each}
+    return [{"loss": loss, **over_seeds(rows, FIGURES, ("accuracy", "tar"))} for loss, rows in found.items()]
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
     """Accuracy with its spread over folds, and TAR: every seed a dot, their mean a bar."""
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(rows))[::-1]
-    _points(left, rows, places, "accuracy", "accuracy, %, and its spread over folds")
+    plot_seeds(left, rows, places, "accuracy", "accuracy, %, and its spread over folds")
     left.errorbar(
         [row["accuracy"] for row in rows], places, xerr=[row["std"] for row in rows], fmt="none", capsize=4, color="C0"
     )
     left.set_yticks(places, labels=[row["loss"] for row in rows])
-    _points(right, rows, places, "tar", "TAR at FAR 1e-2, %")
+    plot_seeds(right, rows, places, "tar", "TAR at FAR 1e-2, %")
     right.legend(fontsize=8)
-
-
-def _points(
-    axes: Axes, rows: list[Row], places: np.ndarray[tuple[int], np.dtype[np.int64]], key: str, name: str
-) -> None:
-    axes.plot([row[key] for row in rows], places, "|", markersize=16, markeredgewidth=2, color="C0", label="mean")
-    for number, (row, place) in enumerate(zip(rows, places, strict=True)):
-        values = row["each"][key]
-        axes.plot(values, [place] * len(values), "o", markersize=5, color="C1", label=None if number else "each seed")
-    axes.set_xlabel(name)
-    axes.grid(alpha=0.3)
 
 
 LOSSES = Study(

@@ -20,6 +20,7 @@ from facelet.data.views import Matrix, ViewRecipe
 from facelet.train.device_degrade import degrade_batch
 from facelet.train.device_views import Views, clean_views, draw_views, render
 from facelet.train.losses import Objective
+from facelet.train.resizing import Resizing
 from facelet.train.targets import Target
 from facelet.train.torch_teacher import TorchTeacher
 
@@ -91,6 +92,7 @@ class OnlineTask:
         passes: how often each view is shown before the next is drawn.
         loss: of `LOSSES`; with `loss_weight` of its second term.
         degrade: share of the student's pictures that are made worse, see `degrade`.
+        resizing: shrinks the student's pictures early in the run.
         graphed: replay the student's forward and backward pass as CUDA graphs: launching its kernels one by one takes
             a CPU longer than running them takes a GPU.
     """
@@ -113,6 +115,7 @@ class OnlineTask:
         loss: str = "mse",
         loss_weight: float | None = None,
         degrade: float = 0.0,
+        resizing: Resizing | None = None,
         graphed: bool = False,
     ) -> None:
         self.student, self.faculty, self.target = student, faculty, target
@@ -123,6 +126,7 @@ class OnlineTask:
         self.identity = torch.from_numpy(transfer.identity).to(self.device)
         self.matrix = on_device(matrix, self.device)
         self.objective = Objective(loss, loss_weight, clean_target, transfer.identity[index])
+        self.resizing = resizing
         self.modules = nn.ModuleDict({"student": student, **self.objective.terms})
         self.graphed = graphed
         self._run: nn.Module | None = None
@@ -144,6 +148,8 @@ class OnlineTask:
             if self.degrade:
                 pixels = degrade_batch(pixels, self.degrade, self._generator(WORSE, batch))
             pixels = ((pixels - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
+            if self.resizing is not None:
+                pixels = self.resizing(pixels, progress)
         embedding = self._embed(pixels).float()
         return self.objective(embedding, lesson.target[rows], views.crop, lesson.person[rows])
 

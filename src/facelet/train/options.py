@@ -32,6 +32,7 @@ LATER_OPTIONS: dict[str, Any] = {
     "online": False,
     "passes": 1,
     "workers": 1,
+    "first_resolution": 0,
 }
 """Options that came after the first runs, and what those did: so valued they are no part of a run's identity."""
 
@@ -108,6 +109,7 @@ class DistillOptions(CommonOptions):
         view_seed: of the views, and so of what the teachers are asked; None takes `seed`. Runs that differ in `seed`
             alone then share their cache.
         degrade: share of the student's pictures that are made worse than those that the teachers answer for.
+        first_resolution: side of the pictures that the student sees first, see `resizing`; 0: whole ones throughout.
         online: draw views and ask the teachers about them while the student is trained, on the same device.
         passes: how often each such view is shown before new ones are drawn.
         device: of torch, where an online distillation runs.
@@ -127,6 +129,7 @@ class DistillOptions(CommonOptions):
     holdout: float = 0.02
     view_seed: int | None = None
     degrade: float = 0.0
+    first_resolution: int = 0
     online: bool = False
     passes: int = 1
     device: str = "cpu"

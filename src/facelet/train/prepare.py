@@ -24,6 +24,7 @@ from facelet.train.losses import TERMS
 from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels
 from facelet.train.online import Faculty, OnlineTask
 from facelet.train.options import DistillOptions
+from facelet.train.resizing import Resizing
 from facelet.train.targets import Target, Vectors, fit_target
 from facelet.train.teachers import EmbedderTeacher, OpenVinoTeacher, open_teacher
 from facelet.train.torch_teacher import open_torch_teacher
@@ -59,6 +60,7 @@ def made_offline(
     transfer: TransferSet,
     recipe: ViewRecipe,
     train_index: NDArray[np.int64],
+    resizing: Resizing | None,
     progress: Progress | None,
 ) -> Made:
     """Teachers that answer once, into a cache, before the student is trained.
@@ -95,6 +97,7 @@ def made_offline(
         transfer,
         caches,
         **_shared(options, net, target, recipe, train_index),
+        resizing=resizing,
         consistent=options.views > 0,
         hints=hints,
         hint_weight=options.hint_weight,
@@ -109,6 +112,7 @@ def made_online(
     transfer: TransferSet,
     recipe: ViewRecipe,
     train_index: NDArray[np.int64],
+    resizing: Resizing | None,
     progress: Progress | None,
 ) -> Made:
     """Teachers that are asked while the student is trained."""
@@ -125,6 +129,8 @@ def made_online(
     device = open_device(options.device)
     if options.graphed and device.type != "cuda":
         raise InputError(f"--graphed: needs --device cuda, found {options.device}")
+    if options.graphed and options.first_resolution:
+        raise InputError("--first-resolution: a CUDA graph takes pictures of one size; leave it out, or --graphed")
     teachers = [open_torch_teacher(name, options.teacher_precision).to(device) for name in options.teachers]
     check_sizes([t.embedding_size for t in teachers], options.join, width)
     faculty = Faculty(transfer, teachers, device)
@@ -140,6 +146,7 @@ def made_online(
         faculty,
         transfer,
         **_shared(options, net, target, recipe, train_index),
+        resizing=resizing,
         clean_target=lambda: target(said),
         passes=options.passes,
         graphed=options.graphed,

@@ -40,6 +40,7 @@ from facelet.train.options import (
     run_identity,
 )
 from facelet.train.prepare import Progress, made_offline, made_online
+from facelet.train.resizing import resized
 from facelet.train.targets import JOINS
 from facelet.train.triplet import TripletTask
 
@@ -93,9 +94,10 @@ def distill(
         raise UnknownNameError("join", options.join, JOINS)
     check_loss(options.loss, options.loss_weight, transfer.identity)
     net, fresh = _start_net(options, transfer)
+    resizing = resized(net, options.first_resolution) if options.first_resolution else None
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
     make = made_online if options.online else made_offline
-    made = make(options, net, transfer, recipe, train_index, progress)
+    made = make(options, net, transfer, recipe, train_index, resizing, progress)
     steps = _steps(options, len(train_index), options.batch_size)
     measure = joined_watch(held_cosine(net, transfer, held, made.clean_targets(held)), watch)
     return _run(
