@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -12,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from facelet.model_files import SHIPPED_MODELS, load_model
 from facelet.studies.arms import BATCH, Accuracy, distilled
 from facelet.studies.opencl_ms import opencl_ms
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -27,8 +29,13 @@ OTHERS = ("mobilenet_v2_035",)
 
 QUICK_ARMS = ("width=0.5,depth=0.5,resolution=48", "embedding=64,depth=0.5,resolution=48")
 STEPS, QUICK_STEPS = 240, 8
-VIEWS = 3
 TURNS, QUICK_TURNS = 30, 2
+
+QUICK: dict[str, Any] = {"recipe": "mixing", "views": 1}
+REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
+"""Options of the arms."""
+
+FIGURES = ("accuracy", "std", "auc")
 
 ARM, SHIPPED, PUBLISHED = "short schedule", "shipped", "published"
 VIEW_2 = "lfw_view2_yunet"
@@ -51,32 +58,39 @@ Source: Martinez-Diaz et al., "ShuffleFaceNet", ICCVW 2019; Boutros et al., "Poc
 
 
 def run(context: Context) -> list[Row]:
-    """Every arm from scratch, the shipped nets as they are, and what is published of others.
+    """Every arm from scratch with each seed, the shipped nets as they are, and what is published of others.
 
     The first model is the base of the arms, the others are their teachers.
     """
     student, teachers = context.models[0], context.models[1:]
     steps = QUICK_STEPS if context.quick else STEPS
-    models: dict[str, tuple[str, str | Path]] = {name: (SHIPPED, name) for name in _shipped(context)}
-    for name in _arms(context, student):
-        file = distilled(
-            context,
-            name,
-            context.transfer,
-            steps,
-            student=name,
-            teachers=teachers,
-            recipe="mixing",
-            views=1 if context.quick else VIEWS,
-            teacher_precision="f32" if context.quick else "bf16",
-        )
-        models[f"{ARM} {name}"] = (ARM, file)
     accuracy = Accuracy(context)
-    figures = {key: accuracy.of(model) for key, (_, model) in models.items()}
+    models: dict[str, tuple[str, str | Path]] = {}
+    figures: dict[str, Row] = {}
+    for name in _arms(context, student):
+        files = [
+            distilled(
+                context,
+                f"{name}-{seed}",
+                context.transfer,
+                steps,
+                student=name,
+                teachers=teachers,
+                seed=seed,
+                view_seed=context.seeds[0],
+                **(QUICK if context.quick else REAL),
+            )
+            for seed in context.seeds
+        ]
+        told = [accuracy.of(file) for file in files]
+        models[f"{ARM} {name}"] = (ARM, files[0])
+        figures[f"{ARM} {name}"] = over_seeds(told, FIGURES, ("accuracy", "auc"))
+    for name in _shipped(context):
+        models[name], figures[name] = (SHIPPED, name), accuracy.of(name)
     ms = opencl_ms({key: model for key, (_, model) in models.items()}, QUICK_TURNS if context.quick else TURNS)
     rows = [{**_cost(kind, model), "ms": ms[key], **figures[key]} for key, (kind, model) in models.items()]
     papers = [{"name": name, "kind": PUBLISHED, "parameters": 1e3 * p, "view2": lfw} for name, p, lfw in PAPERS]
-    return [*(row for row in rows if row["kind"] == ARM), *(row for row in rows if row["kind"] == SHIPPED), *papers]
+    return [*rows, *papers]
 
 
 def _arms(context: Context, student: str) -> list[str]:
@@ -220,7 +234,9 @@ SIZE = Study(
         ("kilobytes", "file kB"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
         ("auc", "AUC %"),
+        ("auc_apart", "seeds apart by"),
         ("view2", "LFW View 2 %"),
     ),
     run=run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,12 +14,17 @@ from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 from facelet.train.targets import fit_target
 
 STEPS, QUICK_STEPS = 600, 8
-VIEWS = 1
-"""Cached views of each crop besides the clean one: one, as every teacher has to answer for all of them."""
+
+QUICK: dict[str, Any] = {"recipe": "mixing", "views": 1}
+REAL: dict[str, Any] = {**QUICK, "precision": "bf16", "teacher_precision": "bf16"}
+"""Options of every arm; one cached view of each crop besides the clean one, as each teacher has to answer for all."""
+
+FIGURES = ("teacher_accuracy", "teacher_auc", "accuracy", "std", "auc", "gained")
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class _Teacher:
 
 
 def run(context: Context) -> list[Row]:
-    """The same student under every arm, and once more under its own first generation.
+    """The same student under every arm, and once more under its own first generation, with each seed.
 
     Raises:
         InputError: no teacher was given.
@@ -74,14 +80,21 @@ def run(context: Context) -> list[Row]:
         raise InputError("--model: the study teachers needs a student and then its teachers, found one model")
     accuracy = Accuracy(context)
     teachers = [_asked(context, accuracy, model) for model in models]
-    rows, first = [], None
-    for arm in arms([teacher.learn.shape[1] for teacher in teachers]):
-        taught = [teachers[place] for place in arm.teachers]
-        path, row = _taught(context, accuracy, student, taught, arm.join)
-        first = first or path
-        rows.append(row)
-    again = _asked(context, accuracy, str(first))
-    return [*rows, _taught(context, accuracy, student, [again], "concatenate")[1]]
+    found: dict[tuple[str, str | None], list[Row]] = {}
+    for seed in context.seeds:
+        first = None
+        for arm in arms([teacher.learn.shape[1] for teacher in teachers]):
+            taught = [teachers[place] for place in arm.teachers]
+            path, row = _taught(context, accuracy, student, taught, arm.join, seed)
+            first = first or path
+            found.setdefault((row["teachers"], row["join"]), []).append(row)
+        again = _asked(context, accuracy, str(first))
+        _, row = _taught(context, accuracy, student, [again], "concatenate", seed)
+        found.setdefault((row["teachers"], row["join"]), []).append(row)
+    return [
+        {"teachers": names, "join": join, **over_seeds(rows, FIGURES, ("accuracy", "auc"))}
+        for (names, join), rows in found.items()
+    ]
 
 
 def _asked(context: Context, accuracy: Accuracy, model: str) -> _Teacher:
@@ -90,22 +103,22 @@ def _asked(context: Context, accuracy: Accuracy, model: str) -> _Teacher:
 
 
 def _taught(
-    context: Context, accuracy: Accuracy, student: str, teachers: list[_Teacher], join: str
+    context: Context, accuracy: Accuracy, student: str, teachers: list[_Teacher], join: str, seed: int
 ) -> tuple[Path, Row]:
     """The student's file, and its row beside that of what it was asked to say."""
     names = " + ".join(teacher.name for teacher in teachers)
     several = join if len(teachers) > 1 else None
     path = distilled(
         context,
-        f"{names}, {several}" if several else names,
+        f"{names}, {several}, {seed}" if several else f"{names}, {seed}",
         context.transfer,
         QUICK_STEPS if context.quick else STEPS,
         student=student,
         teachers=tuple(teacher.model for teacher in teachers),
         join=join,
-        recipe="mixing",
-        views=VIEWS,
-        teacher_precision="f32" if context.quick else "bf16",
+        seed=seed,
+        view_seed=context.seeds[0],
+        **(QUICK if context.quick else REAL),
         name=f"{student} of {names}",
     )
     said = accuracy.vectors(path)
@@ -122,11 +135,13 @@ def _taught(
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """A row each: the student's accuracy with its spread over folds, and that of what it was asked to say."""
+    """A row each: the student's accuracy with its spread over folds and of each seed, and what it was asked to say."""
     axes = figure.add_subplot()
     places = np.arange(len(rows))
+    for row, place in zip(rows, places, strict=True):
+        axes.plot(row["each"]["accuracy"], [place] * len(row["each"]["accuracy"]), ".", color="C1", zorder=3)
     own, spread = [row["accuracy"] for row in rows], [row["std"] for row in rows]
-    axes.errorbar(own, places, xerr=spread, fmt="o", capsize=3, label="student, ± over folds")
+    axes.errorbar(own, places, xerr=spread, fmt="o", capsize=3, label="student, ± over folds; dots: seeds")
     axes.plot([row["teacher_accuracy"] for row in rows], places, "kD", markersize=5, label="what it was asked to say")
     labels = [row["teachers"] + (f"\n{row['join']}" if row["join"] else "") for row in rows]
     axes.set_yticks(places, labels=labels, fontsize=7)
@@ -144,7 +159,8 @@ TEACHERS = Study(
     "augmented view that every teacher answered for (`--views 1 --recipe mixing`). Arms: each teacher alone; the first "
     "two joined in every way they can be; and, last, the first arm's student as teacher of the same net (born again, "
     "Furlanello et al., ICML 2018). Beside the student stands the accuracy, on the same photos, of the very vectors "
-    "that it was asked to say: the teacher's own, or those of the joined teachers, at the student's size.",
+    "that it was asked to say: the teacher's own, or those of the joined teachers, at the student's size. Seeds "
+    "differ in the student's first weights and the order of the crops.",
     models=("mobilenet_v2_035", "facelet_s", "nn4_small2", "facelet_xs"),
     columns=(
         ("teachers", "teachers"),
@@ -153,7 +169,9 @@ TEACHERS = Study(
         ("teacher_auc", "teacher's AUC %"),
         ("accuracy", "student's accuracy %"),
         ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
         ("auc", "student's AUC %"),
+        ("auc_apart", "seeds apart by"),
         ("gained", "student minus teacher"),
     ),
     run=run,

@@ -14,6 +14,7 @@ from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, held_out, mean_cosine
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
 SIZES = (1_000, 4_000, 16_000)
@@ -26,6 +27,8 @@ HELD = 1_000
 """Crops of the transfer set that no arm learns from; at most a tenth of it."""
 
 STEPS, QUICK_STEPS = 600, 10
+
+FIGURES = ("own", "unseen", "accuracy", "std", "auc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,32 +49,48 @@ class Arm:
 def run(context: Context) -> list[Row]:
     """A student from scratch on each transfer set, with the same number of steps; the last model is the teacher.
 
+    Each seed draws its own sets, and its own crops that no arm learns from.
+
     Raises:
         InputError: there is no transfer set of real crops, or student and teacher differ in size.
     """
-    student, teacher = context.models[0], Embedder.load(context.models[-1], threads=context.threads)
-    check_one_size("transfer-size", student, teacher.card)
+    teacher = Embedder.load(context.models[-1], threads=context.threads)
+    check_one_size("transfer-size", context.models[0], teacher.card)
+    accuracy = Accuracy(context)
+    found: dict[tuple[str, int], list[Row]] = {}
+    for seed in context.seeds:
+        for row in _rows(context, teacher, accuracy, seed):
+            found.setdefault((row["source"], row["images"]), []).append(row)
     steps = QUICK_STEPS if context.quick else STEPS
-    whole, seed = context.transfer, context.seeds[0]
+    return [
+        {"source": source, "images": images, "passes": steps * BATCH / images}
+        | over_seeds(rows, FIGURES, ("unseen", "accuracy"))
+        for (source, images), rows in found.items()
+    ]
+
+
+def _rows(context: Context, teacher: Embedder, accuracy: Accuracy, seed: int) -> list[Row]:
+    """Of one seed, a row an arm."""
+    whole = context.transfer
     holdout = min(HELD, whole.n_images // 10) / whole.n_images
     learned, held = held_out(whole, holdout, seed)
     unseen = whole.crops[held]
     goal = embed_canvas(teacher, unseen)
     if context.quick:
-        found = [Arm("synthetic", whole, holdout), Arm("synthetic", synthetic_transfer_set(BATCH + 1, 2, seed))]
+        sets = [Arm("synthetic", whole, holdout), Arm("synthetic", synthetic_transfer_set(BATCH + 1, 2, seed))]
     else:
-        found = arms(whole, learned, holdout, seed)
+        sets = arms(whole, learned, holdout, seed)
     rows: list[Row] = []
-    accuracy = Accuracy(context)
-    for arm in found:
+    for arm in sets:
         images = arm.transfer.n_images - round(arm.holdout * arm.transfer.n_images)
         path = distilled(
             context,
-            f"{arm.source}-{images}",
+            f"{arm.source}-{images}-{seed}",
             arm.transfer,
-            steps,
-            student=student,
+            QUICK_STEPS if context.quick else STEPS,
+            student=context.models[0],
             teachers=(context.models[-1],),
+            seed=seed,
             holdout=arm.holdout,
         )
         pupil = Embedder.load(path, threads=context.threads)
@@ -81,7 +100,6 @@ def run(context: Context) -> list[Row]:
             {
                 "source": arm.source,
                 "images": images,
-                "passes": steps * BATCH / images,
                 "own": mean_cosine(embed_canvas(pupil, seen), embed_canvas(teacher, seen)),
                 "unseen": mean_cosine(embed_canvas(pupil, unseen), goal),
                 **accuracy.of(path),
@@ -136,7 +154,8 @@ TRANSFER_SIZE = Study(
     "crop (`--views 0`): only the number of distinct crops differs, and whether they show people or nobody "
     f"(`facelet.data.synthetic`). {HELD:,} real crops were kept from every arm: the mean cosine to the teacher on "
     "those says how well a student copies it on faces that it never saw. Beside it stands the same on crops that it "
-    "learned from.",
+    "learned from. Seeds differ in the sets that are drawn, the crops that are kept from them, the student's first "
+    "weights and the order of the crops.",
     models=("mobilenet_v2_035", "facelet_s"),
     columns=(
         ("source", "crops of"),
@@ -144,8 +163,10 @@ TRANSFER_SIZE = Study(
         ("passes", "passes over them"),
         ("own", "cosine, its own crops"),
         ("unseen", "cosine, unseen crops"),
+        ("unseen_apart", "seeds apart by"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
         ("auc", "AUC %"),
     ),
     run=run,
