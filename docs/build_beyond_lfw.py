@@ -161,9 +161,9 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     tar = ahead(held, "couples", "tar", "1e-3")
     check("facelet_s is the best student at identification", order[:3] == [TEACHER, "facelet_s", "facelet_xs"])
     check(
-        "facelet_s and facelet_xs are within five points of the teacher, no other student is",
+        "facelet_s, facelet_xs and mobilenet_v2_050 are within five points of the teacher, no other student is",
         [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05]
-        == ["facelet_s", "facelet_xs"],
+        == ["facelet_s", "facelet_xs", "mobilenet_v2_050"],
     )
     check(
         "the order of the students on held-out people is that of LFW",
@@ -177,7 +177,10 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     for name in STUDENTS:
         card = clus[name]["at_card"]
         split, strong = card["bcubed_precision"] - card["bcubed_recall"], name in STRONG
-        check("precision is above recall for the weaker students, below it for the others", (split < 0) == strong)
+        if name == "mobilenet_v2_050":
+            check("precision equals recall for mobilenet_v2_050", abs(split) < 0.01)
+        else:
+            check("precision is above recall for the weakest students, below it for the strong", (split < 0) == strong)
         check(
             "there are more clusters than people with them, fewer with the others",
             (card["n_clusters"] < people) == strong,
@@ -274,8 +277,8 @@ The card's thresholds come from View 1, whose images are among these.
 {clustering_table(clus)}
 
 The card's threshold costs at most {100 * max(losses):.1f} points of BCubed F against the best one here; with fewer people it
-is too strict (see below). Precision is above recall for the three weaker students: a person is rather split into
-several folders than two people mixed in one, and there are more clusters than people. With facelet_s and facelet_xs it is the
+is too strict (see below). Precision is above recall for the two weakest students: a person is rather split into
+several folders than two people mixed in one. mobilenet_v2_050 does both alike; with all three there are more clusters than people. With facelet_s and facelet_xs it is the
 other way round: {clus["facelet_s"]["at_card"]["n_clusters"]:,} and {clus["facelet_xs"]["at_card"]["n_clusters"]:,} clusters
 for {clus["facelet_s"]["n_people"]:,} people, and a stricter threshold (1.20) would be better.
 
