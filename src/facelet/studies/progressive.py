@@ -96,7 +96,7 @@ def draw(rows: list[Row], figure: Figure) -> None:
     plot_seeds(left, rows, places, "cosine", "cosine to the teacher, unseen crops")
     left.set_yticks(places, labels=labels)
     plot_seeds(right, rows, places, "tar", "TAR at FAR 1e-2, %")
-    right.legend(fontsize=8)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     for axes in (left, right):
         axes.margins(0.15)
 
