@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from facelet.canvas import embed_canvas
 from facelet.data.embedding_cache import fill_cache
@@ -106,9 +106,13 @@ def test_a_net_learns_from_growing_pictures_and_its_file_eats_whole_ones(
 ) -> None:
     monkeypatch.setenv("FACELET_CACHE", str(tmp_path / "cache"))
     seen: list[int] = []
-    monkeypatch.setattr(
-        FaceletNet, "forward", lambda net, x: (seen.append(x.shape[-1]) if net.training else None, forward(net, x))[1]
-    )
+
+    def noted(net: FaceletNet, x: Tensor) -> Tensor:
+        if net.training:
+            seen.append(x.shape[-1])
+        return forward(net, x)
+
+    monkeypatch.setattr(FaceletNet, "forward", noted)
     name = "facelet_xs@width=0.25,depth=0.25,resolution=64"
     options = DistillOptions(
         name,
