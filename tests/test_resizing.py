@@ -81,7 +81,7 @@ def small_net() -> FaceletNet:
     return FaceletNet(Layout(8, (Stage(8, 16, 16, 1), Stage(16, 16, 16, 1), Stage(16, 16, 16, 1)), 32), SIZE, 8)
 
 
-def task(folder: Path, net: nn.Module, first: int) -> DistillTask:
+def task(folder: Path, net: nn.Module) -> DistillTask:
     transfer, teacher = tiny_set(), TinyTeacher()
     cache = fill_cache(teacher, transfer, RECIPES["light"], 0, 1, folder / "cache")
     return DistillTask(
@@ -96,7 +96,7 @@ def task(folder: Path, net: nn.Module, first: int) -> DistillTask:
         matrix=canvas_matrix("arcface", SIZE, SIZE),
         size=SIZE,
         consistent=True,
-        resizing=resized(net, first) if first else None,
+        resizing=resized(net, 32),
     )
 
 
@@ -138,15 +138,15 @@ def test_a_net_learns_from_growing_pictures_and_its_file_eats_whole_ones(
 
 def test_a_run_that_was_cut_ends_in_the_same_weights(tmp_path: Path) -> None:
     config = LoopConfig(steps=12, learning_rate=4e-3, checkpoint_every=5, log_every=1, threads=1)
-    whole = train(task(tmp_path, small_net(), 32), config, tmp_path / "whole", identity="a")
+    whole = train(task(tmp_path, small_net()), config, tmp_path / "whole", identity="a")
 
     def cut(tick: Tick) -> None:
         if tick.step == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(task(tmp_path, small_net(), 32), config, tmp_path / "cut", identity="a", on_tick=cut)
-    again = train(task(tmp_path, small_net(), 32), config, tmp_path / "cut", identity="a", resume=True)
+        train(task(tmp_path, small_net()), config, tmp_path / "cut", identity="a", on_tick=cut)
+    again = train(task(tmp_path, small_net()), config, tmp_path / "cut", identity="a", resume=True)
     for (name, left), right in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=0, msg=name)
 

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from facelet.train.loop import Tick
 
 BATCH = 64
+
+MIXING: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
+"""Options of short real arms."""
+
+AS_SHIPPED: dict[str, Any] = {**MIXING, "views": 1, "degrade": 0.1, "ema": 0.998}
+"""Options of longer ones: those of the shipped students, with fewer views."""
+
 TAR_FAR = 1e-2
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facelet.data.synthetic_transfer import synthetic_transfer_set
-from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds, plot_seeds
 from facelet.studies.study import Context, Row, Study
 
@@ -20,9 +20,6 @@ QUICK_ARMS = ("mse", "mse+margin")
 STEPS, QUICK_STEPS = 600, 8
 QUICK_FACES = (33, 2)
 """People and photos of each: what the margin needs are people with two photos."""
-
-REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
-"""Options of the real arms."""
 
 FIGURES = ("accuracy", "std", "tar", "auc")
 
@@ -37,7 +34,7 @@ def run(context: Context) -> list[Row]:
     found: dict[str, list[Row]] = {loss: [] for loss in arms}
     for seed in context.seeds:
         for loss in arms:
-            chosen: dict[str, Any] = {**options, "loss": loss, "seed": seed, **({} if context.quick else REAL)}
+            chosen: dict[str, Any] = {**options, "loss": loss, "seed": seed, **({} if context.quick else MIXING)}
             found[loss].append(accuracy.of(distilled(context, f"{loss}-{seed}", transfer, steps, **chosen)))
     return [{"loss": loss, **over_seeds(rows, FIGURES, ("accuracy", "tar"))} for loss, rows in found.items()]
 

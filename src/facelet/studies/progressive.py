@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
 from facelet.errors import training_extra
-from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, held_out, mean_cosine, net_sizes
+from facelet.studies.arms import (
+    AS_SHIPPED,
+    BATCH,
+    Accuracy,
+    check_one_size,
+    distilled,
+    held_out,
+    mean_cosine,
+    net_sizes,
+)
 from facelet.studies.seeds import over_seeds, plot_seeds
 from facelet.studies.study import Context, Row, Study
 
@@ -22,16 +29,6 @@ STEPS, QUICK_STEPS = 2_000, 6
 """Of the arm on whole pictures; the others have as many more as theirs are cheaper."""
 
 HOLDOUT = 0.02
-
-REAL: dict[str, Any] = {
-    "recipe": "mixing",
-    "views": 1,
-    "degrade": 0.1,
-    "ema": 0.998,
-    "precision": "bf16",
-    "teacher_precision": "bf16",
-}
-"""Options of the real arms: those of the shipped students, with fewer views."""
 
 FIGURES = ("cosine", "accuracy", "tar", "auc")
 
@@ -63,7 +60,7 @@ def run(context: Context) -> list[Row]:
                 view_seed=context.seeds[0],
                 holdout=HOLDOUT,
                 first_resolution=first,
-                **({} if context.quick else REAL),
+                **({} if context.quick else AS_SHIPPED),
             )
             said = embed_canvas(Embedder.load(path, threads=context.threads), unseen)
             found[first].append({"cosine": mean_cosine(said, goal), **accuracy.of(path)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.evaluate.verification import all_couples, eer, tar_at_far
-from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, mean_cosine
+from facelet.studies.arms import AS_SHIPPED, BATCH, Accuracy, check_one_size, distilled, mean_cosine
 from facelet.studies.study import Context, Row, Study
 
 TENTHS = {"first tenth": 0.0, "second tenth": HELDOUT_FRACTION}
@@ -25,16 +24,6 @@ TENTHS = {"first tenth": 0.0, "second tenth": HELDOUT_FRACTION}
 FAR = 1e-3
 STEPS, QUICK_STEPS = 4_500, 8
 QUICK_PEOPLE = 130
-
-REAL: dict[str, Any] = {
-    "recipe": "mixing",
-    "views": 1,
-    "degrade": 0.1,
-    "ema": 0.998,
-    "precision": "bf16",
-    "teacher_precision": "bf16",
-}
-"""Options of the real arms: those of the shipped students, with fewer views."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +67,7 @@ def run(context: Context) -> list[Row]:
                 teachers=(context.models[-1],),
                 seed=seed,
                 view_seed=first,
-                **({} if context.quick else REAL),
+                **({} if context.quick else AS_SHIPPED),
             )
             pupil, told = Embedder.load(path, threads=context.threads), accuracy.of(path)["accuracy"]
             for group in groups:

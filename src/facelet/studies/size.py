@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from facelet.model_files import SHIPPED_MODELS, load_model
-from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
@@ -32,8 +32,7 @@ STEPS, QUICK_STEPS = 240, 8
 TURNS, QUICK_TURNS = 30, 2
 
 QUICK: dict[str, Any] = {"recipe": "mixing", "views": 1}
-REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
-"""Options of the arms."""
+"""Options of the arms where the study is but tried."""
 
 FIGURES = ("accuracy", "std", "auc")
 
@@ -78,7 +77,7 @@ def run(context: Context) -> list[Row]:
                 teachers=teachers,
                 seed=seed,
                 view_seed=context.seeds[0],
-                **(QUICK if context.quick else REAL),
+                **(QUICK if context.quick else MIXING),
             )
             for seed in context.seeds
         ]

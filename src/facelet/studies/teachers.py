@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
 from facelet.errors import InputError
-from facelet.studies.arms import BATCH, Accuracy, distilled
+from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 from facelet.train.targets import fit_target
@@ -21,7 +21,7 @@ from facelet.train.targets import fit_target
 STEPS, QUICK_STEPS = 600, 8
 
 QUICK: dict[str, Any] = {"recipe": "mixing", "views": 1}
-REAL: dict[str, Any] = {**QUICK, "precision": "bf16", "teacher_precision": "bf16"}
+REAL: dict[str, Any] = {**MIXING, **QUICK}
 """Options of every arm; one cached view of each crop besides the clean one, as each teacher has to answer for all."""
 
 FIGURES = ("teacher_accuracy", "teacher_auc", "accuracy", "std", "auc", "gained")
