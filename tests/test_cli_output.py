@@ -60,6 +60,13 @@ def test_every_command_takes_the_shared_options(cli: Cli, name: str) -> None:
     assert str(Path(__file__).parents[1]) not in ended.out
 
 
+@pytest.mark.parametrize("name", commands())
+def test_no_text_in_brackets_is_lost_in_help(name: str) -> None:
+    command = commands()[name]
+    told = [str(getattr(part, "help", "")) for part in (command, *getattr(command, "params", ()))]
+    assert not [text for text in told if "[" in text], "Rich takes brackets for markup; use show_default"
+
+
 def test_version(cli: Cli) -> None:
     assert cli("--version") == Ended(0, f"facelet {facelet.__version__}\n", "")
 

@@ -20,10 +20,10 @@ def bench(
         typer.Option("--backend", help="A runtime or opencl:DEVICE; NAME=FILE runs another file. All without."),
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option("--threads", min=1, help="CPU threads; more than once.  [default: 1]")
+        list[int] | None, typer.Option("--threads", min=1, help="CPU threads; more than once.", show_default="1")
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option("--batch", min=1, help="Images at once; more than once.  [default: 1]")
+        list[int] | None, typer.Option("--batch", min=1, help="Images at once; more than once.", show_default="1")
     ] = None,
     blocks: Annotated[int, typer.Option("--blocks", min=1, help="Turns of each runtime.")] = 12,
     layers: Annotated[

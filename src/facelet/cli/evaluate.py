@@ -48,7 +48,9 @@ def evaluate(
     no_align: NoAlignOption = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of report and plots  [default: runs/evaluate/MODEL-BENCHMARK-...]"),
+        typer.Option(
+            "--out", help="Folder of report and plots.", show_default="in runs/evaluate, by model and benchmark"
+        ),
     ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write the accuracy into the model's card, for facelet models.")

@@ -94,7 +94,7 @@ def prune(
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", help="Of recovery.")] = 10.0,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Of layers: LRN, constant, power; repeat.  [default: all]")
+        list[str] | None, typer.Option("--kind", help="Of layers: LRN, constant, power; repeat.", show_default="all")
     ] = None,
     channels: Annotated[
         float | None,
@@ -103,7 +103,9 @@ def prune(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            "--calibration", help="Face crops to choose channels by.  [default: those of --recover, or synthetic ones]"
+            "--calibration",
+            help="Face crops to choose channels by.",
+            show_default="those of --recover, or synthetic ones",
         ),
     ] = None,
     images: Annotated[int, typer.Option("--images", min=8, help="Crops that channels are chosen by.")] = 256,

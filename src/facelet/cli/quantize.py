@@ -25,9 +25,7 @@ def quantize(
         typer.Option("--calibration", help="Face crops: shards or a folder of photos; synthetic faces without."),
     ] = None,
     images: Annotated[int, typer.Option("--images", min=8, help="Crops that calibration looks at.")] = 64,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The int8 model.  [default: MODEL_int8.onnx]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The int8 model.", show_default="MODEL_int8.onnx")] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Folder for each layer's signal to noise, as JSON and plot.")
     ] = None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facelet.studies.study import Photos, Study
 
 QUICK_PAIRS, QUICK_CROPS, QUICK_TRIALS = 200, 200, 2
+SEEDS = 3
 LEARNED = 4000
 """Crops of the transfer set that a map is fitted on."""
 
@@ -24,14 +25,19 @@ LEARNED = 4000
 def study(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the study; all are listed without.")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", envvar="FACELET_DATA", help="LFW's folder.  [default: synthetic faces]")
+        Path | None, typer.Option("--data", envvar="FACELET_DATA", help="LFW's folder.", show_default="synthetic faces")
     ] = None,
     transfer: Annotated[
-        Path | None, typer.Option("--transfer", help="Shards of crops to fit on.  [default: synthetic faces]")
+        Path | None, typer.Option("--transfer", help="Shards of crops to fit on.", show_default="synthetic faces")
     ] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="In place of the study's own; repeat.")] = None,
-    view: Annotated[int | None, typer.Option("--view", help="Of LFW.  [default: 2; 1 where a study chooses]")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of what is random.")] = 3,
+    view: Annotated[
+        int | None, typer.Option("--view", help="Of LFW.", show_default="2; 1 where a study chooses")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Runs of what is random.", show_default="3; 1 with --quick"),
+    ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Of a search, earlier runs included.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Synthetic faces and two models: under two minutes.")] = False,
     pages: Annotated[
@@ -72,7 +78,7 @@ def study(
     crops = _transfer(None if quick else transfer, seed, show)
     chosen_rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:LEARNED])
     learn = np.ascontiguousarray(crops.crops[chosen_rows])
-    own_seeds = tuple(range(seed, seed + (1 if quick else seeds)))
+    own_seeds = tuple(range(seed, seed + (seeds or (1 if quick else SEEDS))))
     runs = out / f"{name}-runs"
     wanted = trials or (min(QUICK_TRIALS, chosen.trials) if quick else chosen.trials)
     context = Context(
@@ -83,7 +89,7 @@ def study(
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, measured, seeds, model or (), trials, backend),
+        "command": _command(name, quick, measured, own_seeds, model or (), trials, backend),
         "rows": rows,
     }
     _write(chosen, result, out)
@@ -107,15 +113,23 @@ def _view(study: Study, wanted: int | None) -> int:
 
 
 def _command(
-    name: str, quick: bool, view: int, seeds: int, models: Sequence[str], trials: int | None, backend: str | None
+    name: str,
+    quick: bool,
+    view: int,
+    seeds: tuple[int, ...],
+    models: Sequence[str],
+    trials: int | None,
+    backend: str | None,
 ) -> str:
     named = "".join(f" --model {Path(model).name}" for model in models)
     if trials is not None:
         named += f" --trials {trials}"
     named += f" --backend {backend}" if backend else ""
+    runs = f" --seed {seeds[0]}" if seeds[0] else ""
+    runs += "" if quick and len(seeds) == 1 else f" --seeds {len(seeds)}"
     if quick:
-        return f"facelet study {name} --quick{named}"
-    return f"facelet study {name} --data LFW --transfer SHARDS --view {view} --seeds {seeds} --detector yunet{named}"
+        return f"facelet study {name} --quick{runs}{named}"
+    return f"facelet study {name} --data LFW --transfer SHARDS --view {view}{runs} --detector yunet{named}"
 
 
 def _write(study: Study, result: dict[str, Any], out: Path) -> None:

@@ -99,7 +99,7 @@ def distill(
         typer.Option("--loss", help="mse, cosine, huber, mse+relational, mse+contrastive, mse+margin (needs labels)."),
     ] = "mse",
     loss_weight: Annotated[
-        float | None, typer.Option("--loss-weight", help="Of what follows the plus.  [default: each has its own]")
+        float | None, typer.Option("--loss-weight", help="Of what follows the plus.", show_default="each has its own")
     ] = None,
     tap: Annotated[
         list[str] | None,
@@ -113,7 +113,7 @@ def distill(
     view_seed: Annotated[
         int | None,
         typer.Option(
-            "--view-seed", min=0, help="Of views alone: runs of several seeds share their cache.  [default: --seed]"
+            "--view-seed", min=0, help="Of views alone: runs of several seeds share their cache.", show_default="--seed"
         ),
     ] = None,
     degrade: Annotated[

@@ -78,7 +78,9 @@ def embed(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where the vectors go: .npz, .npy or .json  [default: embeddings.npz, or --json]"),
+        typer.Option(
+            "--out", help="Where the vectors go: .npz, .npy or .json.", show_default="embeddings.npz, or --json"
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")] = False,
     model: ModelOption = "facelet_s",
