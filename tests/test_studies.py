@@ -102,11 +102,14 @@ def test_a_net_trained_on_boxes_alone_is_meant_for_boxes(
     monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
     monkeypatch.setattr("facelet.studies.alignment.QUICK_STEPS", 2)
     models = ("--model", "mobilenet_v2_035")
-    ended = cli("study", "alignment", "--quick", "--out", tmp_path, "--json", "--quiet", *models)
+    ended = cli("study", "alignment", "--quick", "--seeds", "2", "--out", tmp_path, "--json", "--quiet", *models)
     rows = json.loads(ended.out)["rows"]
     own = {row["trained"]: row["arm"] for row in rows if row["policy"]}
     assert own == {None: AFFINE, "aligned": AFFINE, "unaligned": SQUARE, "both": AFFINE}
     assert [row["lost"] for row in rows if row["arm"] == AFFINE and not row["policy"]] == [0.0] * 4
+    # with two seeds each way is trained twice, and a row tells of both
+    found = {(row["trained"], row["seeds"], row["apart"] is None) for row in rows if not row["policy"]}
+    assert found == {(None, 1, True), ("aligned", 2, False), ("unaligned", 2, False), ("both", 2, False)}
 
 
 def test_policies_for_photos_without_a_face() -> None:
@@ -143,7 +146,7 @@ def test_a_page_holds_what_its_json_holds() -> None:
     row = {"model": "m", "trained": None, "arm": "eyes only", "policy": None, "accuracy": 91.234}
     row |= {"std": 1.0, "lost": 0.5, "told": 100.0, "seeds": 1}
     text = page(study, {"rows": [row], "command": "facelet study x", "source": "LFW", "seeds": [0, 1]}, "So.")
-    assert "| m | eyes only | - | 91.23 | 1.00 | 0.50 | 100.00 | 1 |" in text
+    assert "| m | eyes only | - | 91.23 | 1.00 | - | 0.50 | 100.00 | 1 |" in text
     assert "Measured on LFW; seeds 0, 1." in text
     assert text.endswith("So.\n")
     assert [cell(value) for value in (None, 1.005, 3, "a")] == ["-", "1.00", "3", "a"]

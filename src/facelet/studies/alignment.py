@@ -14,7 +14,7 @@ from facelet.evaluate.verification import fold_accuracy, pair_distances
 from facelet.faces.align import center_crop
 from facelet.faces.templates import load_template
 from facelet.model_files import find_model, load_model
-from facelet.studies.arms import BATCH, distilled
+from facelet.studies.arms import BATCH, BF16, distilled
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
 from facelet.studies.study import Context, Row, Study
@@ -36,40 +36,45 @@ CHUNK = 256
 
 def run(context: Context) -> list[Row]:
     """Accuracy of every net with every cropping, and with each policy for photos in which no face is found."""
-    trained = _trained(context)
-    ways = (*[None] * len(context.models), *trained)
-    nets = [*map(find_model, context.models), *trained.values()]
-    embedders = [Embedder.load(net, context.backend, context.threads) for net in nets]
+    nets = [*((None, [find_model(model)]) for model in context.models), *_trained(context).items()]
+    embedders = [Embedder.load(path, context.backend, context.threads) for _, paths in nets for path in paths]
+    found = iter(zip(embedders, _embedded(context, embedders), strict=True))
     rows = []
-    for way, embedder, vectors in zip(ways, embedders, _embedded(context, embedders), strict=True):
-        card = embedder.card
+    for way, paths in nets:
+        trainings = [next(found) for _ in paths]
+        card = trainings[0][0].card
         own = SQUARE if card.template == "box" else AFFINE
         told = {"model": f"{card.name}, {way}" if way else card.name, "trained": way}
-        rows += [{**told, **row} for row in _rows(context, own, vectors)]
+        rows += [{**told, **row} for row in _rows(context, own, [vectors for _, vectors in trainings])]
     return rows
 
 
-def _trained(context: Context) -> dict[str, Path]:
-    """The first model, trained on in each way by the second, which says what it thinks of the aligned crop."""
+def _trained(context: Context) -> dict[str, list[Path]]:
+    """By way, files one a seed: the first model, trained on by the second, who is asked about the aligned crop."""
     student, teacher = load_model(context.models[0]), context.models[1 % len(context.models)]
-    steps, transfer = QUICK_STEPS if context.quick else STEPS, context.transfer
-    if transfer.n_images > steps * BATCH:  # what no step shows, the teacher need not see
-        order = np.random.default_rng(context.seeds[0]).permutation(transfer.n_images)
-        transfer = transfer.subset(np.sort(order[: steps * BATCH]))
-    return {
-        way: distilled(
-            context,
-            way,
-            transfer,
-            steps,
-            student=student.card.name,
-            teachers=(teacher,),
-            warm_start=student.path,
-            learning_rate=LEARNING_RATE,
-            recipe=recipe,
-        )
-        for way, recipe in RECIPES.items()
-    }
+    steps = QUICK_STEPS if context.quick else STEPS
+    found: dict[str, list[Path]] = {way: [] for way in RECIPES}
+    for seed in context.seeds:
+        transfer = context.transfer
+        if transfer.n_images > steps * BATCH:  # what no step shows, the teacher need not see
+            order = np.random.default_rng(seed).permutation(transfer.n_images)
+            transfer = transfer.subset(np.sort(order[: steps * BATCH]))
+        for way, recipe in RECIPES.items():
+            path = distilled(
+                context,
+                f"{way}-{seed}",
+                transfer,
+                steps,
+                student=student.card.name,
+                teachers=(teacher,),
+                warm_start=student.path,
+                learning_rate=LEARNING_RATE,
+                recipe=recipe,
+                seed=seed,
+                **({} if context.quick else BF16),
+            )
+            found[way].append(path)
+    return found
 
 
 def _passes(context: Context) -> Iterator[tuple[str, int]]:
@@ -125,38 +130,46 @@ def _cropped(
     return crops
 
 
-def _rows(context: Context, own: str, vectors: dict[tuple[str, int], Vectors]) -> list[Row]:
-    """Rows of one net.
+def _rows(context: Context, own: str, nets: list[dict[tuple[str, int], Vectors]]) -> list[Row]:
+    """Rows of one net, or means over its trainings.
 
     Args:
         own: the cropping that the net is meant for, which the policies start from.
-        vectors: embeddings of all photos by cropping and seed.
+        nets: of each training, embeddings of all photos by cropping and seed.
     """
     pairs, first = context.photos.pairs, context.seeds[0]
     rows: list[Row] = []
-    for cropping in dict.fromkeys(arm for arm, _ in vectors):
+    for cropping in dict.fromkeys(arm for arm, _ in nets[0]):
         found = [
-            fold_accuracy(pair_distances(mine, pairs), pairs) for (arm, _), mine in vectors.items() if arm == cropping
+            fold_accuracy(pair_distances(mine, pairs), pairs)
+            for vectors in nets
+            for (arm, _), mine in vectors.items()
+            if arm == cropping
         ]
+        means = [100 * folds.mean for folds in found]
         rows.append(
             {
                 "arm": cropping,
                 "policy": None,
-                "accuracy": 100 * float(np.mean([folds.mean for folds in found])),
+                "accuracy": float(np.mean(means)),
+                "apart": max(means) - min(means) if len(means) > 1 else None,
                 "std": 100 * float(np.mean([folds.std for folds in found])),
                 "told": 100.0,
                 "seeds": len(found),
             }
         )
-    for policy, (right, told) in policies(vectors[own, first], vectors[CENTRE, first], pairs, first).items():
+    verdicts = [policies(vectors[own, first], vectors[CENTRE, first], pairs, first) for vectors in nets]
+    for policy in verdicts[0]:
+        right = [100 * each[policy][0] for each in verdicts]
         rows.append(
             {
                 "arm": own,
                 "policy": policy,
-                "accuracy": 100 * right,
+                "accuracy": float(np.mean(right)),
+                "apart": max(right) - min(right) if len(right) > 1 else None,
                 "std": None,
-                "told": 100 * told,
-                "seeds": 1,
+                "told": 100 * verdicts[0][policy][1],
+                "seeds": len(right),
             }
         )
     aligned = rows[0]["accuracy"]
@@ -202,7 +215,8 @@ ALIGNMENT = Study(
     f"what they saw: the first model goes on from its weights for {STEPS} steps of {BATCH} crops (a short schedule, "
     "the same for each), shown aligned views, views that lie as the square around a detector's box does "
     "(`--recipe unaligned`), or one or the other by a coin (`--recipe both`), and is always told what the second model "
-    "says of the aligned crop.",
+    "says of the aligned crop. Seeds differ in the crops that are drawn for that training, their order and their "
+    "views; and in the noise of the landmarks.",
     models=("mobilenet_v2_035", "facelet_s", "mobilenet_v2_050", "nn4_small2"),
     columns=(
         ("model", "model"),
@@ -210,6 +224,7 @@ ALIGNMENT = Study(
         ("policy", f"{FAILED} % not found"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("apart", "seeds apart by"),
         ("lost", "points lost"),
         ("told", "pairs with a verdict %"),
         ("seeds", "seeds"),

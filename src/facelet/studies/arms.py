@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 BATCH = 64
 
-MIXING: dict[str, Any] = {"recipe": "mixing", "views": 3, "precision": "bf16", "teacher_precision": "bf16"}
+BF16: dict[str, Any] = {"precision": "bf16", "teacher_precision": "bf16"}
+"""Options of all real arms."""
+
+MIXING: dict[str, Any] = {**BF16, "recipe": "mixing", "views": 3}
 """Options of short real arms."""
 
 AS_SHIPPED: dict[str, Any] = {**MIXING, "views": 1, "degrade": 0.1, "ema": 0.998}
@@ -125,7 +128,9 @@ def mean_cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float((left * right).sum(axis=1).mean())
 
 
-def recovered(context: Context, name: str, original: Graph, changed: Graph, card: Card, steps: int) -> Path:
+def recovered(
+    context: Context, name: str, original: Graph, changed: Graph, card: Card, /, *, steps: int, seed: int
+) -> Path:
     """Teaches a changed net what the net said that it was, for a number of steps, and returns its file.
 
     A finished arm is taken as it lies there.
@@ -133,6 +138,7 @@ def recovered(context: Context, name: str, original: Graph, changed: Graph, card
     Args:
         name: of the arm, its file and its folder in the study's.
         card: of both.
+        seed: of the order of the crops and of their views.
     """
     with training_extra():
         from facelet.train.recover import recover
@@ -148,7 +154,7 @@ def recovered(context: Context, name: str, original: Graph, changed: Graph, card
                 context.folder / name,
                 steps=steps,
                 threads=context.threads,
-                seed=context.seeds[0],
+                seed=seed,
                 on_tick=lambda tick: advance(tick.step, tick.steps),
             )
         save_model(path, graph, card)

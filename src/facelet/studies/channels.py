@@ -19,6 +19,7 @@ from facelet.graph.size import layers
 from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
 from facelet.studies.arms import Accuracy, recovered
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
 SHARES, QUICK_SHARES = (0.9, 0.75, 0.5), (0.5,)
@@ -30,6 +31,8 @@ STEPS, QUICK_STEPS = 100, 2
 IMAGES, QUICK_IMAGES = 256, 16
 """Crops that channels are chosen by."""
 
+FIGURES = ("accuracy", "std")
+
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 0.05
 """Of trainings from scratch, those of `facelet distill`."""
 
@@ -39,24 +42,25 @@ def run(context: Context) -> list[Row]:
     first, *others = (load_model(name) for name in context.models)
     measured = Accuracy(context)
     rows = []
-    for arm, share, path in ((f"{first.card.name}, whole", 1.0, first.path), *_arms(context, first)):
-        rows.append(_row(measured, arm, share, path))
-    return [*rows, *(_row(measured, f"{other.card.name}, trained in full", None, other.path) for other in others)]
+    for arm, share, paths in ((f"{first.card.name}, whole", 1.0, [first.path]), *_arms(context, first)):
+        rows.append(_row(measured, arm, share, paths))
+    return [*rows, *(_row(measured, f"{other.card.name}, trained in full", None, [other.path]) for other in others)]
 
 
-def _row(measured: Accuracy, arm: str, share: float | None, path: Path) -> Row:
-    counts = layers(optimise(read_graph(path)))
+def _row(measured: Accuracy, arm: str, share: float | None, paths: list[Path]) -> Row:
+    """Of an arm's files, one a seed, which are of one shape."""
+    counts = layers(optimise(read_graph(paths[0])))
     return {
         "arm": arm,
         "kept": None if share is None else 100 * share,
         "parameters": sum(row.parameters for row in counts),
         "macs": sum(row.macs for row in counts) / 1e6,
-        **measured.of(path),
+        **over_seeds([measured.of(path) for path in paths], FIGURES, ("accuracy",)),
     }
 
 
-def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, Path]]:
-    """Arm, share that stays, and file."""
+def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, list[Path]]]:
+    """Arm, share that stays, and files: one, or one a seed."""
     steps = QUICK_STEPS if context.quick else STEPS
     spread = np.linspace(0, len(context.learn) - 1, QUICK_IMAGES if context.quick else IMAGES).astype(np.int64)
     images = network_input(canvas_inputs(model.card, context.learn[spread]), model.card)
@@ -67,32 +71,41 @@ def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, Path]]:
         for arm, graph in (("cut", channels(original, images, share, fit=False).graph), ("cut and fitted", fitted)):
             path = context.folder / f"{name}-{arm.replace(' ', '-')}.onnx"
             save_model(path, graph, model.card)
-            yield arm, share, path
-        path = recovered(context, f"{name}-recovered-{steps}", original, fitted, model.card, steps)
-        yield "cut, fitted and recovered", share, path
-        yield "from scratch, same steps", share, _from_scratch(context, name, original, fitted, model.card, steps)
+            yield arm, share, [path]
+        after = f"{name}-recovered-{steps}"
+        recoveries = [
+            recovered(context, f"{after}-{seed}", original, fitted, model.card, steps=steps, seed=seed)
+            for seed in context.seeds
+        ]
+        yield "cut, fitted and recovered", share, recoveries
+        fresh = [
+            _from_scratch(context, f"{name}-from-scratch-{steps}-{seed}", original, fitted, model.card, steps, seed)
+            for seed in context.seeds
+        ]
+        yield "from scratch, same steps", share, fresh
 
 
-def _from_scratch(context: Context, name: str, original: Graph, shape: Graph, card: Card, steps: int) -> Path:
+def _from_scratch(
+    context: Context, name: str, original: Graph, shape: Graph, card: Card, steps: int, seed: int
+) -> Path:
     """Trains a net of a graph's shape from first weights, with the recovery's loss, views and steps."""
     with training_extra():
         from facelet.train.fresh_graph import FreshNet
         from facelet.train.recover import teach
 
-    arm = f"{name}-from-scratch-{steps}"
-    path = context.folder / f"{arm}.onnx"
+    path = context.folder / f"{name}.onnx"
     if not path.exists():
-        net = FreshNet(shape, context.seeds[0])
-        with context.progress(arm) as advance:
+        net = FreshNet(shape, seed)
+        with context.progress(name) as advance:
             teach(
                 net,
                 original,
                 card,
                 context.transfer,
-                context.folder / arm,
+                context.folder / name,
                 steps=steps,
                 threads=context.threads,
-                seed=context.seeds[0],
+                seed=seed,
                 learning_rate=LEARNING_RATE,
                 optimizer="muon",
                 weight_decay=WEIGHT_DECAY,
@@ -105,7 +118,7 @@ def _from_scratch(context: Context, name: str, original: Graph, shape: Graph, ca
 def draw(rows: list[Row], figure: Figure) -> None:
     """Accuracy over parameters, one line an arm."""
     axes = figure.add_subplot()
-    for arm in dict.fromkeys(row["arm"] for row in rows):
+    for number, arm in enumerate(dict.fromkeys(row["arm"] for row in rows)):
         mine = sorted((row for row in rows if row["arm"] == arm), key=lambda row: int(row["parameters"]))
         axes.errorbar(
             [row["parameters"] / 1000 for row in mine],
@@ -114,7 +127,11 @@ def draw(rows: list[Row], figure: Figure) -> None:
             marker="o",
             capsize=3,
             label=arm,
+            color=f"C{number}",
         )
+        for row in mine:
+            places = [row["parameters"] / 1000] * len(row["each"]["accuracy"])
+            axes.plot(places, row["each"]["accuracy"], ".", color=f"C{number}", alpha=0.5)
     axes.set_xlabel("thousand parameters")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3)
@@ -130,7 +147,7 @@ CHANNELS = Study(
     f"{IMAGES} crops. Recovered: {STEPS} steps of 64 crops towards the whole net's answers. From scratch: a net of the "
     "very same shape with first weights, the same steps on the same views to the same target. Pruned nets inherit the "
     "long training of the whole one, which those steps cannot repeat; a narrower net that was trained in full shows "
-    "what that would give.",
+    "what that would give. Seeds differ in first weights, and in the order and views of the crops.",
     models=("mobilenet_v2_050", "mobilenet_v2_035"),
     columns=(
         ("arm", "arm"),
@@ -139,6 +156,7 @@ CHANNELS = Study(
         ("macs", "M MACs"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
     ),
     run=run,
     draw=draw,

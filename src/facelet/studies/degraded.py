@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -12,7 +10,8 @@ from facelet.embedder import Embedder
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
 from facelet.evaluate.verification import accuracy_at, auc, best_threshold, pair_distances
 from facelet.model_files import load_model
-from facelet.studies.arms import BATCH, distilled
+from facelet.studies.arms import BATCH, MIXING, distilled
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study, aligned_crops
 
 SHARES, QUICK_SHARES = (0.0, 0.1, 0.3, 0.6), (0.0, 0.3)
@@ -25,8 +24,7 @@ STEPS, QUICK_STEPS = 300, 8
 LEARNING_RATE = 2e-3
 EMA = 0.97
 
-REAL: dict[str, Any] = {"recipe": "mixing", "views": 3, "teacher_precision": "bf16"}
-"""Options of the real arms."""
+FIGURES = ("accuracy", "auc", *STRENGTHS, "mean")
 
 
 def run(context: Context) -> list[Row]:
@@ -41,20 +39,26 @@ def run(context: Context) -> list[Row]:
         {"net": f"{student.card.name}, as it is", "share": None, **measured(context, context.models[0])},
     ]
     for share in shares:
-        path = distilled(
-            context,
-            f"degrade-{share}",
-            context.transfer,
-            steps,
-            student=student.card.name,
-            teachers=teachers,
-            warm_start=student.path,
-            learning_rate=LEARNING_RATE,
-            ema=EMA,
-            degrade=share,
-            **({} if context.quick else REAL),
-        )
-        rows.append({"net": f"{student.card.name}, {steps} steps", "share": 100 * share, **measured(context, path)})
+        found = []
+        for seed in context.seeds:
+            path = distilled(
+                context,
+                f"degrade-{share}-{seed}",
+                context.transfer,
+                steps,
+                student=student.card.name,
+                teachers=teachers,
+                warm_start=student.path,
+                learning_rate=LEARNING_RATE,
+                ema=EMA,
+                degrade=share,
+                seed=seed,
+                view_seed=context.seeds[0],
+                **({} if context.quick else MIXING),
+            )
+            found.append(measured(context, path))
+        told = over_seeds(found, FIGURES, ("accuracy", "mean"))
+        rows.append({"net": f"{student.card.name}, {steps} steps", "share": 100 * share, **told})
     return rows
 
 
@@ -90,6 +94,8 @@ def draw(rows: list[Row], figure: Figure) -> None:
     ticks = ["clean", *(f"{name} {strength:g}" for name, strength in STRENGTHS.items())]
     for number, row in enumerate(rows):
         values = [row["accuracy"], *(row[name] for name in STRENGTHS)]
+        for each in zip(*(row["each"][key] for key in ("accuracy", *STRENGTHS)), strict=True) if "each" in row else ():
+            axes.plot(each, ticks, ".", color=f"C{number}", alpha=0.5)
         label = row["net"] if row["share"] is None else f"{row['net']}, {row['share']:.0f} % worse"
         axes.plot(values, ticks, "s" if row["share"] is None else "o-", color=f"C{number}", label=label, alpha=0.8)
     axes.invert_yaxis()
@@ -107,15 +113,17 @@ DEGRADED = Study(
     "[distillation](../distillation.md#worse-pictures-for-the-student)). Measured at one strong degradation of each "
     "kind, which are those of `facelet evaluate --benchmark robustness`: "
     + "; ".join(f"{DEGRADATIONS[name].what}: {strength:g}" for name, strength in STRENGTHS.items())
-    + ".",
+    + ". Seeds differ in the order of the crops and in what is made worse.",
     models=("facelet_xs", "facelet_s"),
     columns=(
         ("net", "net"),
         ("share", "worse pictures %"),
         ("accuracy", "clean %"),
+        ("accuracy_apart", "seeds apart by"),
         ("auc", "its AUC %"),
         *((name, f"{name} %") for name in STRENGTHS),
         ("mean", "mean of the five %"),
+        ("mean_apart", "seeds apart by"),
     ),
     run=run,
     draw=draw,

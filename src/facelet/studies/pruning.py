@@ -16,6 +16,7 @@ from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
 from facelet.model_files import load_model, save_model
 from facelet.quantize.calibrate import embedding_error
 from facelet.studies.arms import Accuracy, recovered
+from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
 ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(KINDS, size))
@@ -23,6 +24,8 @@ ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(K
 
 STEPS, QUICK_STEPS = 30, 1
 """Of recovery, 64 crops each."""
+
+FIGURES = ("accuracy", "std", "tar", "moved")
 
 
 def run(context: Context) -> list[Row]:
@@ -43,16 +46,20 @@ def run(context: Context) -> list[Row]:
                 arm = f"{card.name}-without-{'-'.join(kinds) or 'nothing'}"
                 pruned = context.folder / f"{arm}.onnx"
                 save_model(pruned, graph, card)
-                after = recovered(context, f"{arm}-recovered-{steps}", original, graph, card, steps)
-                found = [
-                    {"recovery": taken, **_figures(context, measured.vectors(path), whole)}
-                    for taken, path in ((0, pruned), (steps, after))
+                after = f"{arm}-recovered-{steps}"
+                recoveries = [
+                    recovered(context, f"{after}-{seed}", original, graph, card, steps=steps, seed=seed)
+                    for seed in context.seeds
                 ]
+                found = []
+                for taken, paths in ((0, [pruned]), (steps, recoveries)):
+                    told = [_figures(context, measured.vectors(path), whole) for path in paths]
+                    found.append({"recovery": taken, **over_seeds(told, FIGURES, ("accuracy", "tar"))})
                 done.append((graph, found))
             saved = saving(original, graph, "")
             costs = {"kernels": saved.kernels, "megabytes": saved.traffic_bytes / 1e6}
-            told = " + ".join(kinds) or "nothing"
-            rows += [{"model": card.name, "removed": told, **figures, **costs} for figures in found]
+            removed = " + ".join(kinds) or "nothing"
+            rows += [{"model": card.name, "removed": removed, **figures, **costs} for figures in found]
     return rows
 
 
@@ -71,12 +78,12 @@ def _figures(context: Context, vectors: NDArray[np.float32], whole: NDArray[np.f
         "accuracy": 100 * folds.mean,
         "std": 100 * folds.std,
         "tar": 100 * tar_at_far(distances, pairs.same, 1e-3),
-        "apart": 1000 * embedding_error(vectors, whole),
+        "moved": 1000 * embedding_error(vectors, whole),
     }
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Accuracy, with its spread over folds, and TAR by what is removed: as pruned, and as recovered."""
+    """Accuracy, with its spread over folds, and TAR by what is removed: as pruned, and as recovered, a dot a seed."""
     arms = list(dict.fromkeys((row["model"], row["removed"]) for row in rows))
     several = len({model for model, _ in arms}) > 1
     names = [f"{model}\n{removed}" if several else removed.replace(" + ", "\n+ ") for model, removed in arms]
@@ -88,7 +95,12 @@ def draw(rows: list[Row], figure: Figure) -> None:
             (0.1, "recovered", [row for row in rows if row["recovery"]]),
         ):
             spread = [row["std"] for row in mine] if key == "accuracy" else None
-            axes.errorbar(places + offset, [row[key] for row in mine], yerr=spread, fmt="o", capsize=3, label=label)
+            means = axes.errorbar(
+                places + offset, [row[key] for row in mine], yerr=spread, fmt="o", capsize=3, label=label
+            )
+            for place, row in zip(places, mine, strict=True):
+                each = row["each"][key]
+                axes.plot([place + 2 * offset] * len(each), each, ".", color=means[0].get_color(), alpha=0.6)
         axes.set_ylabel(title, fontsize=9)
         axes.grid(axis="y", alpha=0.3)
     panels[1].legend(fontsize=8, loc="lower right")
@@ -104,7 +116,7 @@ PRUNING = Study(
     f"{STEPS} steps of 64 crops of the transfer set, the same for every row, in which the pruned net learns what the "
     "unpruned one says? Where nothing is removed, the recovery shows what more training alone does. The constant of a "
     "power pool goes with the pool, into the next convolution, so powers with and without constants are one net, "
-    "measured once.",
+    "measured once. Seeds differ in the order of the crops and in their views.",
     models=("nn4_small2",),
     columns=(
         ("model", "model"),
@@ -112,8 +124,10 @@ PRUNING = Study(
         ("recovery", "steps of recovery"),
         ("accuracy", "accuracy %"),
         ("std", "± over folds"),
+        ("accuracy_apart", "seeds apart by"),
         ("tar", "TAR % at FAR 1e-3"),
-        ("apart", "squared distance from the whole net's embeddings, thousandths"),
+        ("tar_apart", "seeds apart by"),
+        ("moved", "squared distance from the whole net's embeddings, thousandths"),
         ("kernels", "kernels saved"),
         ("megabytes", "MB read and written saved"),
     ),

@@ -13,7 +13,7 @@ from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfe
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import InputError
-from facelet.studies.arms import BATCH, Accuracy, check_one_size, distilled, held_out, mean_cosine
+from facelet.studies.arms import BATCH, BF16, Accuracy, check_one_size, distilled, held_out, mean_cosine
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
@@ -27,6 +27,9 @@ HELD = 1_000
 """Crops of the transfer set that no arm learns from; at most a tenth of it."""
 
 STEPS, QUICK_STEPS = 600, 10
+
+BESIDE = 1.12
+"""Where the plot has the dots of seeds, by the number of crops."""
 
 FIGURES = ("own", "unseen", "accuracy", "std", "auc")
 
@@ -92,6 +95,7 @@ def _rows(context: Context, teacher: Embedder, accuracy: Accuracy, seed: int) ->
             teachers=(context.models[-1],),
             seed=seed,
             holdout=arm.holdout,
+            **({} if context.quick else BF16),
         )
         pupil = Embedder.load(path, threads=context.threads)
         own = held_out(arm.transfer, arm.holdout, seed)[0]
@@ -127,7 +131,7 @@ def arms(whole: TransferSet, learned: NDArray[np.int64], holdout: float, seed: i
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Cosine to the teacher, and accuracy, over the number of crops, one colour a source."""
+    """Cosine to the teacher, and accuracy, over the number of crops: one colour a source, every seed a dot beside it."""
     cosine, accuracy = figure.subplots(1, 2)
     for number, source in enumerate(dict.fromkeys(row["source"] for row in rows)):
         mine = [row for row in rows if row["source"] == source]
@@ -137,6 +141,10 @@ def draw(rows: list[Row], figure: Figure) -> None:
             cosine.plot(images, [row[key] for row in mine], line, color=color, label=label)
         told, spread = [row["accuracy"] for row in mine], [row["std"] for row in mine]
         accuracy.errorbar(images, told, yerr=spread, fmt="o-", capsize=3, color=color)
+        for axes, key in ((cosine, "unseen"), (accuracy, "accuracy")):
+            for row in mine:
+                each = row["each"][key]
+                axes.plot([BESIDE * row["images"]] * len(each), each, ".", color=color, alpha=0.6)
     cosine.set_ylabel("cosine to the teacher")
     accuracy.set_ylabel("accuracy, % ± over folds")
     for axes in (cosine, accuracy):
