@@ -131,7 +131,7 @@ def arms(whole: TransferSet, learned: NDArray[np.int64], holdout: float, seed: i
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
-    """Cosine to the teacher, and accuracy, over the number of crops: one colour a source, every seed a dot beside it."""
+    """Cosine to the teacher, and accuracy, over the number of crops: one colour a source, a dot beside it a seed."""
     cosine, accuracy = figure.subplots(1, 2)
     for number, source in enumerate(dict.fromkeys(row["source"] for row in rows)):
         mine = [row for row in rows if row["source"] == source]
