@@ -193,7 +193,8 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best for nn4_small2 alone", nearer == (name in OTHERS))
+        weakest = (*OTHERS, "mobilenet_v2_035")
+        check("the threshold for FAR 1e-2 is nearer the best for the two weakest", nearer == (name in weakest))
     strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
     strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
     for name in OTHERS:
@@ -313,7 +314,7 @@ detector (dlib): they carry over. The order of the students is that of LFW. At F
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for nn4_small2.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035 and nn4_small2.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
