@@ -17,6 +17,7 @@ from facelet.model_files import find_model, load_model
 from facelet.studies.arms import BATCH, BF16, distilled
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
+from facelet.studies.seeds import apart_by
 from facelet.studies.study import Context, Row, Study
 
 Vectors = NDArray[np.float32]
@@ -152,7 +153,7 @@ def _rows(context: Context, own: str, nets: list[dict[tuple[str, int], Vectors]]
                 "arm": cropping,
                 "policy": None,
                 "accuracy": float(np.mean(means)),
-                "apart": max(means) - min(means) if len(means) > 1 else None,
+                "apart": apart_by(means),
                 "std": 100 * float(np.mean([folds.std for folds in found])),
                 "told": 100.0,
                 "seeds": len(found),
@@ -166,7 +167,7 @@ def _rows(context: Context, own: str, nets: list[dict[tuple[str, int], Vectors]]
                 "arm": own,
                 "policy": policy,
                 "accuracy": float(np.mean(right)),
-                "apart": max(right) - min(right) if len(right) > 1 else None,
+                "apart": apart_by(right),
                 "std": None,
                 "told": 100 * verdicts[0][policy][1],
                 "seeds": len(right),

@@ -179,11 +179,14 @@ class Accuracy:
     def vectors(self, model: Path | str) -> NDArray[np.float32]:
         """What a model says of every photo, `(n_images, d)` unit vectors."""
         embedder = Embedder.load(model, self.context.backend, self.context.threads)
-        card = embedder.card
+        return embedder.embed(self.crops(embedder.card))
+
+    def crops(self, card: Card) -> NDArray[np.uint8]:
+        """The crop of every photo that a model of this card eats, `(n_images, h, w, 3)`."""
         key = (card.template, card.height, card.width)
         if key not in self._crops:
             self._crops = {key: aligned_crops(self.context, card)}  # of the last alignment only: they are large
-        return embedder.embed(self._crops[key])
+        return self._crops[key]
 
     def told(self, vectors: NDArray[np.float32]) -> Row:
         """The figures of `of`, of what a model said of every photo."""

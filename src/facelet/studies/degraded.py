@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -10,9 +12,9 @@ from facelet.embedder import Embedder
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
 from facelet.evaluate.verification import accuracy_at, auc, best_threshold, pair_distances
 from facelet.model_files import load_model
-from facelet.studies.arms import BATCH, MIXING, distilled
+from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds
-from facelet.studies.study import Context, Row, Study, aligned_crops
+from facelet.studies.study import Context, Row, Study
 
 SHARES, QUICK_SHARES = (0.0, 0.1, 0.3, 0.6), (0.0, 0.3)
 """Of pictures that are made worse, one arm each."""
@@ -34,9 +36,10 @@ def run(context: Context) -> list[Row]:
     """
     student, teachers = load_model(context.models[0]), context.models[1:]
     steps, shares = (QUICK_STEPS, QUICK_SHARES) if context.quick else (STEPS, SHARES)
+    photos = Accuracy(context)
     rows = [
-        {"net": load_model(teachers[0]).card.name, "share": None, **measured(context, teachers[0])},
-        {"net": f"{student.card.name}, as it is", "share": None, **measured(context, context.models[0])},
+        {"net": load_model(teachers[0]).card.name, "share": None, **measured(photos, teachers[0])},
+        {"net": f"{student.card.name}, as it is", "share": None, **measured(photos, context.models[0])},
     ]
     for share in shares:
         found = []
@@ -56,19 +59,20 @@ def run(context: Context) -> list[Row]:
                 view_seed=context.seeds[0],
                 **({} if context.quick else MIXING),
             )
-            found.append(measured(context, path))
+            found.append(measured(photos, path))
         told = over_seeds(found, FIGURES, ("accuracy", "mean"))
         rows.append({"net": f"{student.card.name}, {steps} steps", "share": 100 * share, **told})
     return rows
 
 
-def measured(context: Context, model: object) -> Row:
+def measured(photos: Accuracy, model: Path | str) -> Row:
     """Accuracy in percent on clean crops, on both crops of each pair made worse in each way, and the mean of those.
 
     The threshold is the best on the clean pairs and stays.
     """
-    embedder = Embedder.load(model, context.backend, context.threads)  # type: ignore[arg-type]
-    crops, pairs = aligned_crops(context, embedder.card), context.photos.pairs
+    context, pairs = photos.context, photos.context.photos.pairs
+    embedder = Embedder.load(model, context.backend, context.threads)
+    crops = photos.crops(embedder.card)
 
     def distances(some: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pair_distances(embedder.embed(some), pairs)

@@ -21,8 +21,13 @@ def over_seeds(rows: Sequence[Row], figures: Sequence[str], apart: Sequence[str]
     """
     each = {key: [row[key] for row in rows] for key in figures}
     means = {key: float(np.mean(values)) for key, values in each.items()}
-    spread = {f"{key}_apart": max(each[key]) - min(each[key]) if len(rows) > 1 else None for key in apart}
+    spread = {f"{key}_apart": apart_by(each[key]) for key in apart}
     return {**means, **spread, "each": each}
+
+
+def apart_by(values: Sequence[float]) -> float | None:
+    """The largest less the smallest; None of one."""
+    return max(values) - min(values) if len(values) > 1 else None
 
 
 def plot_seeds(axes: Axes, rows: list[Row], places: NDArray[np.int64], key: str, name: str) -> None:
