@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,12 @@ def test_heavy_packages_stay_where_they_belong(path: Path) -> None:
 def test_the_command_line_starts_light(path: Path) -> None:
     heavy = {"numpy", "cv2", "onnx", "PIL", "matplotlib", "torch", "dlib", "onnxruntime"}
     assert not {name.split(".")[0] for name in imported(path, at_import=True)} & heavy
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {".".join(("facelet", *path.relative_to(SOURCE).with_suffix("").parts)): path for path in modules()}
+    uses = {name: set(imported(path)) & set(names) - {name} for name, path in names.items()}
+    assert len(tuple(graphlib.TopologicalSorter(uses).static_order())) == len(names)
 
 
 def test_every_part_has_a_layer_and_every_layer_a_part() -> None:

@@ -173,7 +173,8 @@ def report(
     from facelet.fpga.boards import find_board
     from facelet.fpga.engine import EngineConfig
     from facelet.fpga.explore import explore as search
-    from facelet.fpga.report import design_report, write_report
+    from facelet.fpga.report import design_report
+    from facelet.fpga.report_files import write_report
 
     show = Output(json_, quiet)
     target = find_board(board)

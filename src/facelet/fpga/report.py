@@ -1,14 +1,11 @@
-"""`DesignReport`: what one net costs on one engine on one board, as JSON, as a page and as a picture; all estimated."""
+"""`DesignReport`: what one net costs on one engine on one board; all estimated."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.fpga.boards import Board
 from facelet.fpga.cost import LayerCost, LayerShape, layer_cost
 from facelet.fpga.engine import EngineConfig
@@ -128,20 +125,3 @@ def design_report(
     used = check_fits(config, board)
     costs = tuple(layer_cost(shape, config, board.bytes_per_cycle) for shape in shapes)
     return DesignReport(model, board, config, costs, used, chosen_by)
-
-
-def write_report(report: DesignReport, out: Path) -> tuple[Path, ...]:
-    """Writes report.html, report.json and report.png into a folder; returns their paths.
-
-    Raises:
-        InputError: the place cannot be written.
-    """
-    from facelet.fpga.page import report_page
-    from facelet.fpga.plots import report_png
-
-    picture = report_png(report)
-    paths = (out / "report.html", out / "report.json", out / "report.png")
-    write_text_atomic(paths[0], report_page(report, picture))
-    write_text_atomic(paths[1], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    write_bytes_atomic(paths[2], picture)
-    return paths

@@ -7,17 +7,13 @@ int8, its bias as int32, each with a DequantizeLinear of its own. Scales are pow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx
 
 from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Array, Node
 from facelet.graph.onnx_import import Import, Known, attributes, refusal
-
-if TYPE_CHECKING:
-    from facelet.graph.onnx_write import Writer
+from facelet.graph.onnx_nodes import Writer
 
 
 def power_of_two(fraction: int) -> np.ndarray[tuple[()], np.dtype[np.float32]]:
