@@ -349,8 +349,8 @@ facelet_s has {percent(seen["blur"]["4"])} % under a blur of sigma 4, {percent(s
 {percent(seen["resolution"]["16"])} % with 16 pixels, {percent(seen["jpeg"]["4"])} % at JPEG quality 4 and
 {percent(seen["brightness"]["0.1"])} % in a tenth of the light, where the teacher has {percent(at[TEACHER]["blur"]["4"])},
 {percent(at[TEACHER]["occlusion"]["0.4"])}, {percent(at[TEACHER]["resolution"]["16"])}, {percent(at[TEACHER]["jpeg"]["4"])} and
-{percent(at[TEACHER]["brightness"]["0.1"])} %. The kinds are those of the training, the forms are not (a grey square is
-measured, rectangles of any colour were learned).
+{percent(at[TEACHER]["brightness"]["0.1"])} %. Four of the five kinds are those of `--degrade`, though not in the same form (a
+grey square is measured, rectangles of any colour were learned); blur is only in the recipe, up to 2 pixels.
 
 ## What cannot be measured here
 

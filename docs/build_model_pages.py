@@ -57,7 +57,7 @@ def on_gpu(card: Card) -> bool:
 
 def machine(card: Card) -> str:
     """What a model was trained on."""
-    return "One GPU for six minutes, one CPU core for the rest" if on_gpu(card) else "Two CPU cores, no accelerator"
+    return "One GPU for six minutes, one CPU core for the rest" if on_gpu(card) else "CPU cores, no accelerator"
 
 
 def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:

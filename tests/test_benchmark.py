@@ -270,3 +270,22 @@ def test_a_teacher_tells_people_apart(data_dir: Path, tmp_path: Path) -> None:
     assert report.n_faces_not_found == 0
     assert report.accuracy >= 0.95
     assert report.auc > 0.99
+
+
+def test_packed_lfw_sets_no_threshold_as_it_is_view_2(tmp_path: Path, cache: Path, embedder: Embedder) -> None:
+    with pytest.raises(ProtocolError, match=r"lfw\.bin: packed LFW is View 2, which stays unseen"):
+        calibrate(embedder, write_packed(tmp_path / "lfw.bin"), cache=cache)
+
+
+def test_what_no_card_holds_is_refused_before_it_is_measured(
+    cli: Callable[..., Ended], lfw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("facelet.benchmark.evaluate", measure)
+    model = photo_model(tmp_path / "m.onnx")
+    for option in ("--flip", "--no-align"):
+        ended = cli("evaluate", model, "--data", lfw, "--record", option, "--out", tmp_path / "out")
+        assert ended.code == 2
+        assert "--record: a card holds aligned figures without flip averaging" in ended.err

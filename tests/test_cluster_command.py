@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -190,3 +191,36 @@ def test_bad_arguments_end_in_one_line(
     assert complaint in ended.err
     assert (ended.err.count("\n"), ended.out) == (1, "")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_name_that_is_no_utf8_is_sorted_and_shown(cli: Cli, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    write_photo(folder / "a.png", draw_face(1, background=RED))
+    try:
+        (folder / "a.png").rename(os.fsdecode(bytes(folder) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    out = tmp_path / "out"
+    ended = cluster(cli, model, folder, out)
+    assert ended.code == 0, ended.err
+    assert [os.fsencode(path.name) for path in (out / "person-001").iterdir()] == [b"caf\xe9.png"]
+    page = (out / "index.html").read_text()
+    assert "caf\\xe9.png" in page
+    assert 'href="person-001/caf%E9.png"' in page
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_a_face_is_searched(
+    cli: Cli, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_arguments: object) -> None:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("facelet.photo_clusters._find_faces", search)
+    (tmp_path / "file").write_text("x")
+    ended = cluster(cli, model, photos, tmp_path / "file" / "out")
+    assert ended.code == 2
+    assert "cannot be written" in ended.err
+    monkeypatch.chdir(tmp_path / "photos" / "more")
+    ended = cluster(cli, model, photos, Path())
+    assert ended.code == 2
+    assert "--out .: give the name of a new folder" in ended.err

@@ -11,6 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from conftest import Ended
+from facelet.data.heldout import HELDOUT_NOTE
+from facelet.model_average import average_models
 from facelet.model_files import load_model
 from tiny_models import tiny_card, tiny_onnx, weights, write_tiny
 
@@ -63,3 +65,22 @@ def test_integers_have_no_mean(cli: Callable[..., Ended], tmp_path: Path) -> Non
     assert ended.code == 2
     assert "not the net of" in ended.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ((f"a, {HELDOUT_NOTE}", f"b, {HELDOUT_NOTE}"), f"a, b, {HELDOUT_NOTE}"),
+        ((f"a, {HELDOUT_NOTE}", "a, b"), "a, b"),
+        (("", f"a, {HELDOUT_NOTE}"), "a"),
+    ],
+)
+def test_the_card_names_all_data_and_promises_what_holds_for_all(
+    tmp_path: Path, data: tuple[str, ...], expected: str
+) -> None:
+    models = [
+        write_tiny(tmp_path / f"{seed}.onnx", tiny_card(data=text, teacher=f"t{seed}"), tiny_onnx(seed=seed))
+        for seed, text in enumerate(data)
+    ]
+    card = average_models(models, tmp_path / "mean.onnx")
+    assert (card.data, card.teacher) == (expected, "t0; t1")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import Ended
+from facelet.cli.study import _command, _told_data
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
-from facelet.errors import DeviceError
+from facelet.errors import DeviceError, InputError
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
 from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES, transfer_size
+from facelet.studies.arm_marks import already_made, graphs_key
 from facelet.studies.arms import held_out
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
@@ -25,8 +28,9 @@ from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, polici
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seen import differences
 from facelet.studies.size import front
-from facelet.studies.study import cell, page, save_plot
+from facelet.studies.study import cell, check_distinct, page, save_plot
 from facelet.studies.teachers import Arm, arms
+from tiny_graphs import every_op
 from tiny_training import tiny_set
 
 
@@ -149,7 +153,8 @@ def test_a_page_holds_what_its_json_holds() -> None:
     assert "| m | eyes only | - | 91.23 | 1.00 | - | 0.50 | 100.00 | 1 |" in text
     assert "Measured on LFW; seeds 0, 1." in text
     assert text.endswith("So.\n")
-    assert [cell(value) for value in (None, 1.005, 3, "a")] == ["-", "1.00", "3", "a"]
+    assert [cell(value, "%") for value in (None, 1.005, 3, "a")] == ["-", "1.00", "3", "a"]
+    assert [cell(0.70149, heading) for heading in ("cosine of the two", "cosine, %")] == ["0.7015", "0.70"]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +163,9 @@ def test_a_page_holds_what_its_json_holds() -> None:
         (("study", "alignmnt"), "alignment"),
         (("study", "alignment", "--data", "nowhere"), "nowhere"),
         (("study", "--pages", "--out", "empty"), "holds no results"),
+        (("study", "losses", "--quick", "--view", "9"), "--view: 9 is not known; LFW has views 1 and 2"),
+        (("study", "compatibility", "--quick", "--seeds", "2"), "draws its crops once, by --seed"),
+        (("study", "degraded", "--quick", "--model", "facelet_xs"), "needs a student's file and then its teachers"),
         (("study", "alignment", "--quick", "--model", "facelet_q"), "facelet_q"),
         (("study", "transfer-size"), "--transfer: the study transfer-size needs shards of real crops"),
     ],
@@ -222,3 +230,75 @@ def test_what_having_seen_people_adds_is_counted_by_group() -> None:
     assert (first["people"], first["tar"], first["eer"]) == ("a", 4.0, -4.0)
     assert first["cosine"] == pytest.approx(0.04)
     assert (second["people"], second["tar"]) == ("b", -1.0)
+
+
+def test_an_arm_is_taken_for_its_own_study_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "mse-0"
+    file = folder / "model.onnx"
+    assert not already_made(file, folder, "a")
+    assert not already_made(file, folder, "b"), "nothing is there yet, so nothing can be mixed up"
+    file.write_text("made by b")
+    assert already_made(file, folder, "b")
+    with pytest.raises(InputError, match="mse-0: an arm of other models, data or options; give another --out"):
+        already_made(file, folder, "a")
+    (folder / "arm.txt").unlink()
+    with pytest.raises(InputError, match="mse-0"):
+        already_made(file, folder, "b")
+
+
+def test_graphs_are_told_apart_by_nodes_weights_and_what_else_is_given() -> None:
+    net, other = every_op(1), every_op(1)
+    assert graphs_key((net,), 30) == graphs_key((other,), 30)
+    name, array = next(iter(other.constants.items()))
+    other = replace(other, constants={**other.constants, name: array + 1})
+    assert len({graphs_key(*key) for key in (((net,), 30), ((net,), 31), ((other,), 30), ((net, other), 30))}) == 4
+
+
+def test_the_same_study_with_another_net_trains_it_and_refuses_what_lies_there(
+    cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.studies.losses.QUICK_ARMS", ("mse",))
+    monkeypatch.setattr("facelet.studies.losses.QUICK_STEPS", 2)
+    quick = ("study", "losses", "--quick", "--out", tmp_path, "--quiet")
+    first, made = ("--model", "mobilenet_v2_035", "--model", "facelet_xs"), tmp_path / "losses-quick-runs" / "mse-0"
+    assert cli(*quick, *first).code == 0
+    before = (made / "model.onnx").stat().st_mtime_ns
+    assert cli(*quick, *first).code == 0
+    assert (made / "model.onnx").stat().st_mtime_ns == before
+    ended = cli(*quick, "--model", "mobilenet_v2_035", "--model", "facelet_s")
+    assert ended.code == 2
+    assert "mse-0: an arm of other models, data or options" in ended.err
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    check_distinct(["a", "b"])
+    with pytest.raises(InputError, match="two of the models are called a; give one of them another --name"):
+        check_distinct(["a", "b", "a"])
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "seeds", "models", "command"),
+    [
+        ("losses", None, (0,), (), "facelet study losses --quick"),
+        ("losses", None, (3, 4), (), "facelet study losses --quick --seed 3 --seeds 2"),
+        (
+            "losses",
+            " --data LFW --view 1 --detector dlib --transfer SHARDS",
+            (0, 1),
+            ("x/teacher.onnx",),
+            "facelet study losses --data LFW --view 1 --detector dlib --transfer SHARDS --seeds 2 --model teacher.onnx",
+        ),
+        ("compatibility", " --transfer SHARDS", (0,), (), "facelet study compatibility --transfer SHARDS"),
+    ],
+)
+def test_the_command_of_a_page_is_the_one_that_was_given(
+    name: str, told: str | None, seeds: tuple[int, ...], models: tuple[str, ...], command: str
+) -> None:
+    assert _command(STUDIES[name], told, seeds, models, None, None) == command
+
+
+def test_what_a_study_was_run_on_is_told_as_far_as_it_was_given() -> None:
+    assert _told_data(None, None, 1, "dlib") == ""
+    assert _told_data(Path("lfw"), None, 1, "dlib") == " --data LFW --view 1 --detector dlib"
+    assert _told_data(Path("lfw"), Path("t"), 2, "yunet") == " --data LFW --view 2 --detector yunet --transfer SHARDS"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,10 +20,13 @@ import torch
 
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
 from facelet.data.views import RECIPES, ViewRecipe
-from facelet.errors import CheckpointError, InputError
+from facelet.errors import CheckpointError, DivergedError, FaceletError, InputError
+from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
+from facelet.train.measure import clean_pixels, embed_pixels, held_cosine
 from facelet.train.options import LATER_OPTIONS, DistillOptions, run_identity
+from facelet.train.run import distill
 from facelet.train.targets import fit_target
 from facelet.train.triplet import TripletTask
 from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
@@ -245,3 +249,63 @@ def test_options_that_came_later_name_a_run_where_they_are_given() -> None:
     assert {name: defaults[name] for name in LATER_OPTIONS} == LATER_OPTIONS
     given = [{"warmup": 0.1}, {"schedule": "linear"}, {"geometry": 0.5}, {"photometry": 0.5}, {"degrade": 0.1}]
     assert len({run_identity(dataclasses.replace(options, **each), []) for each in [{}, *given]}) == 1 + len(given)  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path: Path) -> None:
+    net = tiny_net()
+    task = distill_task(tmp_path, net=net)
+    train(task, config(7), tmp_path / "run", identity="a")
+    kept = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    with torch.no_grad():
+        net.dense.weight[0, 0] = float("nan")
+    with pytest.raises(DivergedError, match="step 5: the loss is nan; train anew with a lower --learning-rate"):
+        train(task, config(20), tmp_path / "run", identity="a")
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == kept
+    assert "NaN" not in (tmp_path / "run" / HISTORY).read_text()
+
+
+def test_the_log_holds_each_validation_once(tmp_path: Path) -> None:
+    told = iter(range(9))
+    task = distill_task(tmp_path)
+    train(task, config(20, watch_every=8), tmp_path / "run", identity="a", watch=lambda _net: {"seen": next(told)})
+    assert [(row["step"], row["seen"]) for row in figures(tmp_path / "run") if "seen" in row] == [
+        (8, 0),
+        (16, 1),
+        (20, 2),
+    ]
+
+
+def test_a_line_of_the_log_that_was_cut_off_does_not_stop_a_resumption(tmp_path: Path) -> None:
+    train(distill_task(tmp_path), config(14), tmp_path / "run", identity="a")
+    with (tmp_path / "run" / HISTORY).open("a") as log:
+        log.write('{"step": 14, "lo')
+    train(distill_task(tmp_path), config(21), tmp_path / "run", identity="a", resume=True)
+    assert [row["step"] for row in figures(tmp_path / "run")] == [5, 10, 14, 15, 20, 21]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": float("nan")}, "--epochs: must be above 0, found nan"),
+        ({"learning_rate": float("inf")}, "--learning-rate: must be above 0, found inf"),
+        ({"weight_decay": float("nan")}, "--weight-decay: must be 0 or more, found nan"),
+        ({"watch_every": -1.0}, "--watch-every: must be 0 or more, found -1"),
+        ({"batch_size": 95}, "94 crops are left to train on, fewer than a batch of 95; lower --batch"),
+    ],
+)
+def test_options_that_no_run_can_use_are_refused_before_anything_is_asked(
+    tmp_path: Path, options: dict[str, float], said: str
+) -> None:
+    wanted = DistillOptions(student="facelet_xs", teachers=("facelet_xs",), out=tmp_path / "run", **options)  # type: ignore[arg-type]
+    with pytest.raises(FaceletError, match=re.escape(said)):
+        distill(wanted, tiny_set())
+
+
+def test_the_held_out_crops_that_are_measured_lie_all_over_the_set() -> None:
+    transfer, net = tiny_set(), tiny_net().eval()
+    held = np.arange(transfer.n_images)
+    said = embed_pixels(net, clean_pixels(net, transfer, held))
+    said[: len(held) // 2] *= -1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facelet.train.measure.MEASURED_CROPS", 10)
+        assert held_cosine(net, transfer, held, said)(net)["held_cosine"] == pytest.approx(0.0, abs=1e-6)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facelet.data.transfer import open_transfer_set
+from facelet.data.transfer import TransferSet, open_transfer_set
 from facelet.errors import MissingFileError, TransferSetError
 from tiny_training import tiny_set
 
@@ -139,3 +139,17 @@ def test_photos_without_a_face_are_left_out_and_counted(tmp_path: Path) -> None:
     assert opened.n_skipped == 1
     with pytest.raises(TransferSetError, match="none of its 3 photos"):
         open_transfer_set(folder, tmp_path / "other", align=lambda path: None)
+
+
+def test_photos_that_another_detector_aligned_are_another_set(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(png(CROP))
+
+    def opened_by(detector: str, crop: np.ndarray) -> TransferSet:
+        return open_transfer_set(photos, tmp_path / "cache", align=lambda _path: crop, aligned_by=detector)
+
+    opened = [opened_by("dlib", CROP), opened_by("yunet", CROP // 2), opened_by("dlib", CROP // 3)]
+    assert len({transfer.key for transfer in opened}) == 2
+    np.testing.assert_array_equal(opened[1].crops[0], CROP // 2)
+    np.testing.assert_array_equal(opened[2].crops[0], CROP)  # packed before

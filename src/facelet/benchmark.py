@@ -132,7 +132,7 @@ def calibrate(
     """Returns the thresholds at FAR 1e-2 and 1e-3 for a model's card.
 
     With LFW they come from View 1, so that View 2 stays unseen, and from all pairs of its images whose names
-    differ, as the 1,600 impostor pairs of the lists are too few for FAR 1e-3. With a packed file they come
+    differ, as the 1,600 impostor pairs of the lists are too few for FAR 1e-3. With another packed file they come
     from its impostor pairs.
 
     Args:
@@ -145,9 +145,14 @@ def calibrate(
 
     Raises:
         MissingFileError: data that is not there.
-        ProtocolError: data that is not as published, or fewer than 1,000 impostor pairs.
+        ProtocolError: data that is not as published, LFW as a packed file, which is View 2, or fewer than 1,000
+            impostor pairs.
         ImageError: an image that cannot be read.
     """
+    check_request("lfw", data, 1)
+    packed = _packed_file("lfw", Path(data))
+    if packed is not None and packed.stem == "lfw":
+        raise ProtocolError(f"{packed}: packed LFW is View 2, which stays unseen; give LFW's own folder")
     embedded = _embed(embedder, "lfw", Path(data), 1, detector, False, align, progress, cache)
     if embedded.packed:
         impostors = pair_distances(embedded.embeddings, embedded.pairs)[~embedded.pairs.same]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -87,6 +88,16 @@ def contact_sheet_page(
 """
 
 
+def _text(words: str) -> str:
+    """Words as HTML; bytes of a file's name that are no UTF-8 as their numbers."""
+    return html.escape(os.fsencode(words).decode("utf-8", "backslashreplace"))
+
+
+def _link(file: str) -> str:
+    """The address of a file beside the page, whatever bytes its name has."""
+    return quote(os.fsencode(file))
+
+
 def _group(group: Group) -> str:
     tiles = "".join(_tile(tile) for tile in group.tiles)
     return (
@@ -99,17 +110,15 @@ def _tile(tile: Tile) -> str:
     _, encoded = cv2.imencode(".jpg", tile.crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     data = base64.b64encode(encoded.tobytes()).decode("ascii")
     return (
-        f'<figure><a href="{quote(tile.file)}"><img alt="face in {html.escape(tile.name)}" '
-        f'src="data:image/jpeg;base64,{data}"></a><figcaption>{html.escape(tile.name)}<br>'
+        f'<figure><a href="{_link(tile.file)}"><img alt="face in {_text(tile.name)}" '
+        f'src="data:image/jpeg;base64,{data}"></a><figcaption>{_text(tile.name)}<br>'
         f"{html.escape(tile.note)}</figcaption></figure>\n"
     )
 
 
 def _list(heading: str, lines: Sequence[tuple[str, str | None]]) -> str:
     items = "".join(
-        f"<li>{html.escape(text)}</li>\n"
-        if file is None
-        else f'<li><a href="{quote(file)}">{html.escape(text)}</a></li>\n'
+        f"<li>{_text(text)}</li>\n" if file is None else f'<li><a href="{_link(file)}">{_text(text)}</a></li>\n'
         for text, file in lines
     )
     return f"<section>\n<h2>{html.escape(heading)}</h2>\n<ul>\n{items}</ul>\n</section>\n"

@@ -13,6 +13,7 @@
     ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
     ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
     ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
+    ├── DivergedError         (RuntimeError)     a training whose loss is no number any more
     ├── WorkerError           (RuntimeError)     a process of a training that ended before its time
     └── MissingExtraError     (ImportError)      an optional dependency is not installed
 
@@ -82,6 +83,10 @@ class TransferSetError(FaceletError, ValueError):
 
 class CheckpointError(FaceletError, ValueError):
     """A run folder that cannot be resumed."""
+
+
+class DivergedError(FaceletError, RuntimeError):
+    """A training whose loss is no number any more."""
 
 
 class WorkerError(FaceletError, RuntimeError):

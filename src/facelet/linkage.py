@@ -14,7 +14,7 @@ MAX_FACES = 20_000
 """More would need over 6 GB: the distances of all couples are held at once."""
 
 NEVER = 4.0
-"""The largest squared distance of unit vectors; given to couples that cannot be one person."""
+"""The largest squared distance of unit vectors; given to couples of one photo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ def merge_tree(embeddings: NDArray[np.float32], apart: NDArray[np.int64] | None 
 
     Args:
         embeddings: unit vectors, `(n, d)` float32, n at least 1.
-        apart: `(n,)` int64; faces of one non-negative number count as different people (distance 4), as two faces of
-            one photo are. None: no such knowledge.
+        apart: `(n,)` int64; two faces of one non-negative number count as far apart (distance 4), as two faces of one
+            photo are; between large clusters their other couples can outvote that. None: no such knowledge.
 
     Raises:
         InputError: no faces, or more than `MAX_FACES`.

@@ -16,6 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from facelet.atomic import write_bytes_atomic
+from facelet.data.heldout import HELDOUT_NOTE
 from facelet.errors import ModelError
 from facelet.model import Card
 from facelet.model_files import load_model, read_onnx, with_card
@@ -28,8 +29,8 @@ def average_models(names: Sequence[str | Path], out: Path) -> Card:
 
     Args:
         names: shipped names or `.onnx` files, all of one net in float32.
-        out: the file; its card is the first one's with the recipes of all, without thresholds and figures, which have
-            to be measured anew.
+        out: the file; its card is the first one's with the teachers, data and recipes of all, without thresholds and
+            figures, which have to be measured anew.
 
     Returns:
         The card.
@@ -51,9 +52,23 @@ def average_models(names: Sequence[str | Path], out: Path) -> Card:
         _average(initializer, [found.get(initializer.name) for found in weights], models[0].path)
     recipes = [model.card.recipe for model in models if model.card.recipe]
     command = " ".join(["facelet average", *(model.path.name for model in models)])
-    card = replace(models[0].card, thresholds={}, metrics={}, recipe="; ".join([*dict.fromkeys(recipes), command]))
+    card = replace(
+        models[0].card,
+        thresholds={},
+        metrics={},
+        teacher="; ".join(dict.fromkeys(model.card.teacher for model in models if model.card.teacher)),
+        data=_data([model.card for model in models]),
+        recipe="; ".join([*dict.fromkeys(recipes), command]),
+    )
     write_bytes_atomic(out, with_card(protos[0], card).SerializeToString())
     return card
+
+
+def _data(cards: Sequence[Card]) -> str:
+    """What any of the models was trained on; without the held-out people only where none of them saw those."""
+    seen = [dict.fromkeys(part for part in card.data.split(", ") if part) for card in cards]
+    every = dict.fromkeys(part for parts in seen for part in parts if part != HELDOUT_NOTE)
+    return ", ".join([*every, *([HELDOUT_NOTE] if all(HELDOUT_NOTE in parts for parts in seen) else [])])
 
 
 def _average(initializer: onnx.TensorProto, others: list[Known | None], path: Path) -> None:

@@ -40,7 +40,7 @@ from facelet.evaluate.verification import (
 )
 from facelet.faces.crops import BenchmarkCrops, CropCache, crop_benchmark
 from facelet.faces.detect import Detector, load_detector
-from facelet.linkage import merge_tree
+from facelet.linkage import MAX_FACES, merge_tree
 
 COUPLE_FARS: dict[str, float] = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 """False accept rates over all couples of held-out people."""
@@ -138,6 +138,11 @@ def measure_heldout(request: Request) -> PeopleReport:
     with request.progress("reading crops") as advance:
         transfer = open_transfer_set(request.data, request.folder, progress=advance)
     people, index = heldout_people(transfer)
+    if len(index) > MAX_FACES:
+        raise InputError(
+            f"{request.data}: {len(index):,} held-out crops; more than {MAX_FACES:,} are not compared at once, give "
+            "fewer shards"
+        )
     pairs = heldout_pairs(people, request.seed)
     card = request.embedder.card
     embeddings = _embed(request, canvas_inputs(card, np.asarray(transfer.crops[index])))

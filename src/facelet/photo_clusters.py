@@ -118,6 +118,8 @@ def check_options(options: SortOptions) -> None:
     if options.min_face < 0:
         raise InputError(f"--min-face: must be 0 pixels or more, found {options.min_face}")
     out = options.out
+    if not out.name:
+        raise InputError(f"--out {out}: give the name of a new folder")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise InputError(f"{out}: is there already; nothing is overwritten, so give a new folder")
     if out.resolve().is_relative_to(options.folder.resolve()):
@@ -130,7 +132,8 @@ def sort_photos(
     """Sorts photos by person into a new folder, which appears whole or not at all.
 
     Every face of every photo counts, so a photo with several people goes into each one's folder. Two faces of one photo
-    count as different people. Faces are joined by average linkage (`linkage.merge_tree`).
+    count as far apart, which many other couples of a large group can outvote. Faces are joined by average linkage
+    (`linkage.merge_tree`).
 
     Returns:
         What `clusters.json` holds: model, threshold, people with their faces, photos without a face, unreadable ones.
@@ -142,18 +145,18 @@ def sort_photos(
     """
     photos = list_photos(options.folder)
     check_options(options)
-    faces, unreadable = _find_faces(options, photos, embedder, detector, progress)
-    if not faces:
-        raise FaceNotFoundError(
-            f"{options.folder}: no face found by {detector.name} in {len(photos)} photos "
-            f"({len(unreadable)} of them unreadable); try another --detector or a smaller --min-face"
-        )
-    with progress("embeddings") as advance:
-        embeddings = embed_crops(embedder, np.stack([face.crop for face in faces]), False, advance)
-    tree = merge_tree(embeddings, apart=np.array([face.photo for face in faces], dtype=np.int64))
-    people = _people(embeddings, tree.cut(options.threshold), [face.photo for face in faces])
     partial = _partial_folder(options.out)
     try:
+        faces, unreadable = _find_faces(options, photos, embedder, detector, progress)
+        if not faces:
+            raise FaceNotFoundError(
+                f"{options.folder}: no face found by {detector.name} in {len(photos)} photos "
+                f"({len(unreadable)} of them unreadable); try another --detector or a smaller --min-face"
+            )
+        with progress("embeddings") as advance:
+            embeddings = embed_crops(embedder, np.stack([face.crop for face in faces]), False, advance)
+        tree = merge_tree(embeddings, apart=np.array([face.photo for face in faces], dtype=np.int64))
+        people = _people(embeddings, tree.cut(options.threshold), [face.photo for face in faces])
         record = _record(options, photos, faces, people, unreadable, embedder, detector)
         with progress("photos") as advance:
             _place_photos(partial, record, options, advance)

@@ -87,6 +87,8 @@ def evaluate(
         )
         _measure_people(request, out, show)
         return
+    if record and (flip or no_align):
+        raise InputError("--record: a card holds aligned figures without flip averaging; leave those options out")
     embedder = Embedder.load(model, backend=backend, threads=threads)
     report = evaluate_model(
         embedder,
@@ -164,18 +166,12 @@ def _measure_people(request: Request, out: Path | None, show: Output) -> None:
 
 
 def _record(model: Model, report: VerificationReport) -> None:
-    """Writes the accuracy into the card under a name that tells benchmark, view and detector.
-
-    Raises:
-        InputError: a figure with flip averaging or without alignment, which the card does not hold.
-    """
+    """Writes the accuracy into the card under a name that tells benchmark, view and detector."""
     import dataclasses
 
     from facelet.model_files import save_card
 
     setting = report.setting
-    if setting["flip"] or not setting["aligned"]:
-        raise InputError("--record: a card holds aligned figures without flip averaging; leave those options out")
     parts = [setting["benchmark"]]
     if setting["view"] is not None:
         parts += [f"view{setting['view']}", setting["detector"]]

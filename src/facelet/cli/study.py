@@ -32,7 +32,7 @@ def study(
     ] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="In place of the study's own; repeat.")] = None,
     view: Annotated[
-        int | None, typer.Option("--view", help="Of LFW.", show_default="2; 1 where a study chooses")
+        int | None, typer.Option("--view", help="Of LFW.", show_default="1; 2 where nothing is chosen")
     ] = None,
     seeds: Annotated[
         int | None,
@@ -73,13 +73,15 @@ def study(
     if trials is not None and not chosen.trials:
         searches = ", ".join(s.name for s in STUDIES.values() if s.trials)
         raise InputError(f"--trials: the study {name} is no search; those are: {searches}")
+    if seeds is not None and not chosen.seeded:
+        raise InputError(f"--seeds: the study {name} draws its crops once, by --seed; leave it out")
     photos = _synthetic(seed) if quick or data is None else _lfw(data, measured, detector, detector_model, show)
     models = tuple(model) if model else chosen.models[:2] if quick else chosen.models
-    crops = _transfer(None if quick else transfer, seed, show)
+    crops = _transfer(None if quick else transfer, detector, detector_model, seed, show)
     chosen_rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:LEARNED])
     learn = np.ascontiguousarray(crops.crops[chosen_rows])
-    own_seeds = tuple(range(seed, seed + (seeds or (1 if quick else SEEDS))))
-    runs = out / f"{name}-runs"
+    own_seeds = tuple(range(seed, seed + (seeds or (1 if quick or not chosen.seeded else SEEDS))))
+    runs = out / (f"{name}-quick-runs" if quick else f"{name}-runs")
     wanted = trials or (min(QUICK_TRIALS, chosen.trials) if quick else chosen.trials)
     context = Context(
         models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, trials=wanted, backend=backend
@@ -89,13 +91,21 @@ def study(
         "study": name,
         "source": photos.source,
         "seeds": list(own_seeds),
-        "command": _command(name, quick, measured, own_seeds, model or (), trials, backend),
+        "command": _command(
+            chosen,
+            None if quick else _told_data(data, transfer, measured, detector),
+            own_seeds,
+            model or (),
+            trials,
+            backend,
+        ),
         "rows": rows,
     }
     _write(chosen, result, out)
     show.value(result)
     titles = [title for _, title in chosen.columns]
-    show.table(chosen.title, titles, [tuple(cell(row.get(key)) for key, _ in chosen.columns) for row in rows])
+    cells = [tuple(cell(row.get(key), title) for key, title in chosen.columns) for row in rows]
+    show.table(chosen.title, titles, cells)
     show.note(f"written: {out / name}.json, .png and .md")
 
 
@@ -103,8 +113,10 @@ def _view(study: Study, wanted: int | None) -> int:
     """The view of LFW to measure on.
 
     Raises:
-        InputError: the study may not be measured on the one that is wanted.
+        InputError: there is none of that number, or the study may not be measured on it.
     """
+    if wanted not in (None, 1, 2):
+        raise InputError(f"--view: {wanted} is not known; LFW has views 1 and 2")
     if wanted == 2 and 2 not in study.views:
         raise InputError(
             f"--view 2: the study {study.name} chooses by what it sees; View 2 is never read, use --view 1"
@@ -112,24 +124,31 @@ def _view(study: Study, wanted: int | None) -> int:
     return study.views[0] if wanted is None else wanted
 
 
+def _told_data(data: Path | None, transfer: Path | None, view: int, detector: str) -> str:
+    """The options of a study's command that tell what it was run on."""
+    photos = "" if data is None else f" --data LFW --view {view} --detector {detector}"
+    return photos + ("" if transfer is None else " --transfer SHARDS")
+
+
 def _command(
-    name: str,
-    quick: bool,
-    view: int,
+    study: Study,
+    told_data: str | None,
     seeds: tuple[int, ...],
     models: Sequence[str],
     trials: int | None,
     backend: str | None,
 ) -> str:
-    named = "".join(f" --model {Path(model).name}" for model in models)
-    if trials is not None:
-        named += f" --trials {trials}"
-    named += f" --backend {backend}" if backend else ""
+    """The command of a page, without anybody's paths.
+
+    Args:
+        told_data: options of what it was run on; None with `--quick`.
+    """
     runs = f" --seed {seeds[0]}" if seeds[0] else ""
-    runs += "" if quick and len(seeds) == 1 else f" --seeds {len(seeds)}"
-    if quick:
-        return f"facelet study {name} --quick{runs}{named}"
-    return f"facelet study {name} --data LFW --transfer SHARDS --view {view}{runs} --detector yunet{named}"
+    runs += f" --seeds {len(seeds)}" if study.seeded and (told_data is not None or len(seeds) > 1) else ""
+    named = "".join(f" --model {Path(model).name}" for model in models)
+    named += "" if trials is None else f" --trials {trials}"
+    named += f" --backend {backend}" if backend else ""
+    return f"facelet study {study.name}{' --quick' if told_data is None else told_data}{runs}{named}"
 
 
 def _write(study: Study, result: dict[str, Any], out: Path) -> None:
@@ -204,11 +223,13 @@ def _synthetic(seed: int) -> Photos:
     return Photos(pairs, lambda index: crops[index], (face,) * len(crops), f"{QUICK_PAIRS} synthetic pairs")
 
 
-def _transfer(transfer: Path | None, seed: int, show: Output) -> TransferSet:
+def _transfer(
+    transfer: Path | None, detector: str, detector_model: Path | None, seed: int, show: Output
+) -> TransferSet:
     if transfer is None:
         from facelet.data.synthetic_transfer import synthetic_transfer_set
 
         return synthetic_transfer_set(QUICK_CROPS, 1, seed)
     from facelet.cli.train import open_data
 
-    return open_data(transfer, False, "dlib", None, seed, show)
+    return open_data(transfer, False, detector, detector_model, seed, show)

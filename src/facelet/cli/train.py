@@ -312,6 +312,7 @@ def open_data(
     from facelet.assets import cache_dir
     from facelet.data.transfer import open_transfer_set
     from facelet.data.views import CANVAS
+    from facelet.faces.crops import VERSION as CROPS_VERSION
     from facelet.photo import face_crops
 
     finder = None if aligned else open_detector(detector, detector_model)
@@ -327,6 +328,7 @@ def open_data(
             data,
             cache_dir(),
             align=None if aligned else align_photo,
+            aligned_by="" if finder is None else f"{finder.version}-{CROPS_VERSION}",
             progress=advance,
             exclude_heldout=exclude_heldout,
         )

@@ -7,6 +7,7 @@ channel. Work proceeds in blocks and records each finished block, so an interrup
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.atomic import write_text_atomic
+from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES, Matrix, ViewRecipe, view_inputs
 from facelet.lock import alone
@@ -27,6 +28,9 @@ the shipped students' recipe holds them already where one was trained."""
 
 BLOCK = 1024
 BATCH = 16
+
+ROOM = 1.5
+"""Of a tap's int8 range above the largest value of the first block; larger ones of later blocks are clipped."""
 
 Progress = Callable[[int, int], None]
 
@@ -171,9 +175,11 @@ def _fill_block(
     for tap, kept in enumerate(maps):
         values = np.concatenate(kept)
         scale_path = _scale_path(folder, tap)
-        if not scale_path.exists():  # the first block's range, with room for what later blocks hold
+        if not scale_path.exists():
             peak = np.abs(values).max(axis=(0, 1, 2)).clip(1e-6)
-            np.save(scale_path, (peak / 127.0).astype(np.float32))
+            stream = io.BytesIO()
+            np.save(stream, (ROOM * peak / 127.0).astype(np.float32))
+            write_bytes_atomic(scale_path, stream.getvalue())
         scale = np.load(scale_path)
         rows = _rows(_tap_path(folder, view, tap), (n, *values.shape[1:]), np.int8)
         rows[index[0] : index[-1] + 1] = np.rint(values / scale).clip(-127, 127)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from facelet.data.heldout import heldout_identities
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
+from facelet.lock import alone
 
 IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -105,6 +106,7 @@ def open_transfer_set(
     cache: Path,
     *,
     align: Align | None = None,
+    aligned_by: str = "",
     progress: Progress | None = None,
     exclude_heldout: bool = False,
 ) -> TransferSet:
@@ -115,6 +117,7 @@ def open_transfer_set(
         cache: folder of the packs.
         align: crops the photos of an image folder; None takes each image as an aligned crop already and
             resizes it to the canvas. Shards hold such crops in any case.
+        aligned_by: names what `align` does: photos that another detector aligned are another set.
         progress: called with (done, total).
         exclude_heldout: leave the held-out people of `data.heldout` out; they are not even in the pack, so no view can
             blend one of them in.
@@ -129,13 +132,16 @@ def open_transfer_set(
     files = [] if shards else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not shards and not files:
         raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
-    key = _content_key(shards or files, relative_to=source, aligned=bool(shards) or align is not None)
+    align = None if shards else align
+    how = f"aligned={bool(shards) or align is not None}" + (f" by {aligned_by}" if align is not None else "")
+    key = _content_key(shards or files, relative_to=source, how=how)
     key += "-without-heldout" if exclude_heldout else ""
     pack = cache / "transfer" / key
-    if not (pack / "meta.json").exists():
-        items = _shard_items(shards) if shards else _folder_items(source, files)
-        total = sum(_count_images(s) for s in shards) if shards else len(files)
-        _write_pack(pack, items, total, None if shards else align, progress, exclude_heldout)
+    with alone(pack.with_suffix(".lock")):
+        if not (pack / "meta.json").exists():
+            items = _shard_items(shards) if shards else _folder_items(source, files)
+            total = sum(_count_images(s) for s in shards) if shards else len(files)
+            _write_pack(pack, items, total, align, progress, exclude_heldout)
     return _read_pack(pack, key)
 
 
@@ -144,8 +150,8 @@ def _shards(source: Path) -> list[Path]:
     return [p for p in found if p.name.lower().endswith(SHARD_SUFFIXES)]
 
 
-def _content_key(paths: list[Path], relative_to: Path, *, aligned: bool) -> str:
-    digest = hashlib.sha256(f"pack-1 aligned={aligned}".encode())
+def _content_key(paths: list[Path], relative_to: Path, *, how: str) -> str:
+    digest = hashlib.sha256(f"pack-1 {how}".encode())
     for path in paths:
         name = path.name if path == relative_to else path.relative_to(relative_to).as_posix()
         digest.update(name.encode())

@@ -18,7 +18,7 @@ from facelet.studies.arms import BATCH, BF16, distilled
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
 from facelet.studies.seeds import apart_by
-from facelet.studies.study import Context, Row, Study
+from facelet.studies.study import Context, Row, Study, check_distinct
 
 Vectors = NDArray[np.float32]
 Kind = tuple[str, int]
@@ -39,6 +39,7 @@ def run(context: Context) -> list[Row]:
     """Accuracy of every net with every cropping, and with each policy for photos in which no face is found."""
     nets = [*((None, [find_model(model)]) for model in context.models), *_trained(context).items()]
     embedders = [Embedder.load(path, context.backend, context.threads) for _, paths in nets for path in paths]
+    check_distinct([embedder.card.name for embedder in embedders[: len(context.models)]])
     found = iter(zip(embedders, _embedded(context, embedders), strict=True))
     rows = []
     for way, paths in nets:

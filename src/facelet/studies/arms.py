@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +17,13 @@ from facelet.errors import InputError, training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
 from facelet.model import Card
-from facelet.model_files import save_model
+from facelet.model_files import load_model, save_model
+from facelet.studies.arm_marks import already_made, graphs_key
 from facelet.studies.study import Context, Row, aligned_crops
 
 if TYPE_CHECKING:
     from facelet.train.loop import Tick
+    from facelet.train.options import DistillOptions
 
 BATCH = 64
 
@@ -56,6 +60,9 @@ def distilled(
         parts: validations, evenly spread, each with a checkpoint; 0 validates at the end only.
         on_tick: told after each logged step; what it raises ends the arm.
         options: of `DistillOptions`, `student` and `teachers` among them; the rest has the study's defaults.
+
+    Raises:
+        InputError: a finished arm of this name lies there that was made of other models, data or options.
     """
     with training_extra():
         from facelet.train.checkpoint import CHECKPOINT
@@ -63,8 +70,6 @@ def distilled(
         from facelet.train.run import MODEL_FILE, distill
 
     folder = context.folder / name
-    if (folder / MODEL_FILE).exists():
-        return folder / MODEL_FILE
     values: dict[str, Any] = {
         "batch_size": BATCH,
         "holdout": 0.0,
@@ -78,6 +83,9 @@ def distilled(
     epochs = steps / max(1, len(learned) // values["batch_size"])
     if parts:
         values |= {"watch_every": epochs / parts, "checkpoint_every": steps // parts}
+    wanted = DistillOptions(out=folder, epochs=epochs, **values)
+    if already_made(folder / MODEL_FILE, folder, _arm_key(wanted, transfer)):
+        return folder / MODEL_FILE
     with context.progress(name) as advance:
 
         def tick(tick: Tick) -> None:
@@ -85,7 +93,16 @@ def distilled(
             if on_tick is not None:
                 on_tick(tick)
 
-        return distill(DistillOptions(out=folder, epochs=epochs, **values), transfer, on_tick=tick).model
+        return distill(wanted, transfer, on_tick=tick).model
+
+
+def _arm_key(options: DistillOptions, transfer: TransferSet) -> str:
+    """Names all that an arm depends on, its models by what is in their files."""
+    from facelet.train.options import run_identity
+
+    start = "" if options.warm_start is None else hashlib.sha256(options.warm_start.read_bytes()).hexdigest()
+    teachers = tuple(load_model(name).sha256 for name in options.teachers)
+    return run_identity(dataclasses.replace(options, teachers=teachers, warm_start=None), [transfer.key, start])
 
 
 def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -139,12 +156,15 @@ def recovered(
         name: of the arm, its file and its folder in the study's.
         card: of both.
         seed: of the order of the crops and of their views.
+
+    Raises:
+        InputError: a finished arm of this name lies there that was made of other nets or data.
     """
     with training_extra():
         from facelet.train.recover import recover
 
     path = context.folder / f"{name}.onnx"
-    if not path.exists():
+    if not already_made(path, path.with_suffix(""), graphs_key((original, changed), context.transfer.key, steps, seed)):
         with context.progress(name) as advance:
             graph = recover(
                 original,

@@ -18,6 +18,7 @@ from facelet.graph.passes.channels import channels
 from facelet.graph.size import layers
 from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
+from facelet.studies.arm_marks import already_made, graphs_key
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
@@ -94,7 +95,7 @@ def _from_scratch(
         from facelet.train.recover import teach
 
     path = context.folder / f"{name}.onnx"
-    if not path.exists():
+    if not already_made(path, path.with_suffix(""), graphs_key((original, shape), context.transfer.key, steps, seed)):
         net = FreshNet(shape, seed)
         with context.progress(name) as advance:
             teach(

@@ -10,7 +10,7 @@ from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy
 from facelet.quantize.calibrate import unit
-from facelet.studies.study import Context, Row, Study, aligned_crops
+from facelet.studies.study import Context, Row, Study, aligned_crops, check_distinct
 
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3
@@ -28,6 +28,7 @@ def fitted_map(source: Vectors, target: Vectors) -> Vectors:
 def run(context: Context) -> list[Row]:
     """Every model against every other: probes of one, gallery of the other, straight and through a linear map."""
     embedders = [Embedder.load(name, context.backend, context.threads) for name in context.models]
+    check_distinct([e.card.name for e in embedders])
     measured = {e.card.name: e.embed(aligned_crops(context, e.card)) for e in embedders}
     learned = {}
     with context.progress("vectors to fit on") as advance:
@@ -99,4 +100,6 @@ COMPATIBILITY = Study(
     ),
     run=run,
     draw=draw,
+    views=(2, 1),
+    seeded=False,
 )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.embedder import Embedder
+from facelet.errors import InputError
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
 from facelet.evaluate.verification import accuracy_at, auc, best_threshold, pair_distances
 from facelet.model_files import load_model
@@ -33,8 +34,13 @@ def run(context: Context) -> list[Row]:
     """Goes on training the first model, a file of a known net, by each share; the others are its teachers.
 
     Two rows stand before the arms: the first teacher, and the model as it is.
+
+    Raises:
+        InputError: no teacher was given.
     """
     student, teachers = load_model(context.models[0]), context.models[1:]
+    if not teachers:
+        raise InputError("--model: the study degraded needs a student's file and then its teachers, found one model")
     steps, shares = (QUICK_STEPS, QUICK_SHARES) if context.quick else (STEPS, SHARES)
     photos = Accuracy(context)
     rows = [
@@ -131,5 +137,4 @@ DEGRADED = Study(
     ),
     run=run,
     draw=draw,
-    views=(1, 2),
 )

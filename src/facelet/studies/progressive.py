@@ -113,7 +113,7 @@ PROGRESSIVE = Study(
         ("steps", "steps"),
         ("crops", "crops seen"),
         ("cosine", "cosine to the teacher"),
-        ("cosine_apart", "seeds apart by"),
+        ("cosine_apart", "cosines of the seeds apart by"),
         ("accuracy", "LFW accuracy %"),
         ("accuracy_apart", "seeds apart by"),
         ("tar", "TAR % at FAR 1e-2"),

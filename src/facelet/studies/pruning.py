@@ -17,7 +17,7 @@ from facelet.model_files import load_model, save_model
 from facelet.quantize.calibrate import embedding_error
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
-from facelet.studies.study import Context, Row, Study
+from facelet.studies.study import Context, Row, Study, check_distinct
 
 ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(KINDS, size))
 """Every combination of kinds of layers to remove."""
@@ -34,10 +34,11 @@ def run(context: Context) -> list[Row]:
     arms = (ARMS[0], ARMS[-1]) if context.quick else ARMS
     measured = Accuracy(context)
     rows: list[Row] = []
-    for name in context.models:
-        model = load_model(name)
+    models = [load_model(name) for name in context.models]
+    check_distinct([model.card.name for model in models])
+    for model in models:
         card, original = model.card, read_graph(model.path)
-        whole = measured.vectors(name)
+        whole = measured.vectors(model.path)
         done: list[tuple[Graph, list[Row]]] = []
         for kinds in arms:
             graph = optimise(pruned_with_savings(original, kinds)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facelet.atomic import write_bytes_atomic
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
+from facelet.errors import InputError
 from facelet.faces.align import align, center_crop
 from facelet.faces.crops import Advance
 from facelet.faces.detect import Face
@@ -87,7 +88,9 @@ class Study:
         columns: key of a row and heading, in order.
         run: the rows.
         draw: puts rows on an empty figure.
-        views: of LFW that it may be measured on, the one that it takes without being told first.
+        views: of LFW that it may be measured on, the one that it takes without being told first. View 2 is only for
+            a study that chooses nothing.
+        seeded: whether anything in it is drawn anew by each seed.
         trials: that a search makes without being told; 0 where the study is none.
     """
 
@@ -98,8 +101,20 @@ class Study:
     columns: tuple[tuple[str, str], ...]
     run: Callable[[Context], list[Row]]
     draw: Callable[[list[Row], Figure], None]
-    views: tuple[int, ...] = (2, 1)
+    views: tuple[int, ...] = (1, 2)
+    seeded: bool = True
     trials: int = 0
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Refuses two models of one name in a study that tells them apart by it.
+
+    Raises:
+        InputError: there are two.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--model: two of the models are called {name}; give one of them another --name")
 
 
 def aligned_crops(context: Context, card: Card) -> NDArray[np.uint8]:
@@ -138,14 +153,17 @@ def page(study: Study, result: dict[str, Any], notes: str) -> str:
     head = "| " + " | ".join(title for _, title in study.columns) + " |"
     lines = [f"# {study.title}", "", study.question, "", f"![{study.title}]({study.name}.png)", "", head]
     lines.append("|" + "---|" * len(study.columns))
-    lines += ["| " + " | ".join(cell(row.get(key)) for key, _ in study.columns) + " |" for row in result["rows"]]
+    lines += [
+        "| " + " | ".join(cell(row.get(key), title) for key, title in study.columns) + " |" for row in result["rows"]
+    ]
     seeds = ", ".join(map(str, result["seeds"]))
     lines += ["", f"Measured on {result['source']}; seeds {seeds}.", "", f"    {result['command']}"]
     return "\n".join([*lines, "", notes.strip()]).rstrip("\n") + "\n"
 
 
-def cell(value: Any) -> str:
-    """A figure for a table."""
+def cell(value: Any, heading: str) -> str:
+    """A figure for a table, with four decimals where its heading says that it is a cosine from -1 to 1."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    digits = 4 if "cosine" in heading and "%" not in heading else 2
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

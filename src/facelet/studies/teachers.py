@@ -15,7 +15,7 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds
-from facelet.studies.study import Context, Row, Study
+from facelet.studies.study import Context, Row, Study, check_distinct
 from facelet.train.targets import fit_target
 
 STEPS, QUICK_STEPS = 600, 8
@@ -80,6 +80,7 @@ def run(context: Context) -> list[Row]:
         raise InputError("--model: the study teachers needs a student and then its teachers, found one model")
     accuracy = Accuracy(context)
     teachers = [_asked(context, accuracy, model) for model in models]
+    check_distinct([teacher.name for teacher in teachers])
     found: dict[tuple[str, str | None], list[Row]] = {}
     for seed in context.seeds:
         first = None

@@ -14,8 +14,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from facelet.errors import training_extra
+from facelet.errors import DivergedError, training_extra
 from facelet.lock import alone
+from facelet.model_files import load_model
 from facelet.studies.arms import Accuracy, distilled
 from facelet.studies.search import Attempt, Knob, Search, StoppedEarlyError, Trial
 from facelet.studies.study import Context, Row, Study
@@ -51,8 +52,9 @@ BEST = 4
 def run(context: Context) -> list[Row]:
     """The trials, the best of them against the defaults with other seeds, and the importance of each setting."""
     crops = QUICK_CROPS if context.quick else CROPS
-    teachers = [Path(name).name for name in context.models[1:]]
-    about = json.dumps([context.models[0], teachers, context.transfer.key, context.seeds[0], crops, repr(KNOBS)])
+    teachers = [load_model(name).sha256 for name in context.models[1:]]
+    plan = [crops, HOLDOUT, PARTS, repr(KNOBS)]
+    about = json.dumps([context.models[0], teachers, context.transfer.key, context.seeds[0], *plan])
     search = Search(context.folder, KNOBS, _defaults(), about, context.seeds[0])
     search.run(context.trials, partial(_objective, context, crops))
     trials = search.trials()
@@ -118,7 +120,11 @@ def _objective(context: Context, crops: int, attempt: Attempt) -> float:
         if part < PARTS:
             attempt.report(part - 1, tick.figures["held_cosine"])
 
-    return held_cosine(_train(context, crops, f"trial-{attempt.number:03d}", attempt.settings, on_tick=watch))
+    try:
+        model = _train(context, crops, f"trial-{attempt.number:03d}", attempt.settings, on_tick=watch)
+    except DivergedError as error:
+        raise StoppedEarlyError from error
+    return held_cosine(model)
 
 
 def held_cosine(model: Path) -> float:

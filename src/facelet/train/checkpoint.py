@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from facelet.atomic import write_bytes_atomic
 from facelet.errors import CheckpointError
 from facelet.train.average import Average
 
@@ -23,7 +25,11 @@ def save(
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
 ) -> None:
-    """Writes the state after `step` steps, at a place of the schedule, in place of an older one."""
+    """Writes the state after `step` steps, at a place of the schedule, in place of an older one.
+
+    Raises:
+        InputError: the place cannot be written; the older one stays.
+    """
     state = {
         "identity": identity,
         "step": step,
@@ -33,9 +39,9 @@ def save(
         "average": None if averaged is None else (averaged.updates, averaged.module.state_dict()),
         "torch_rng": torch.get_rng_state(),
     }
-    part = folder / f".{CHECKPOINT}.part"
-    torch.save(state, part)
-    part.replace(folder / CHECKPOINT)
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    write_bytes_atomic(folder / CHECKPOINT, stream.getvalue())
 
 
 def restore(

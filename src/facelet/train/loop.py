@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from facelet.atomic import write_text_atomic
-from facelet.errors import UnknownNameError
+from facelet.errors import DivergedError, UnknownNameError
 from facelet.train.average import Average
 from facelet.train.checkpoint import restore, save
 from facelet.train.crew import Crew
@@ -148,6 +148,7 @@ def train(
     Raises:
         UnknownNameError: no such schedule or optimizer.
         CheckpointError: resume without a checkpoint, or with one of another run.
+        DivergedError: the loss is no number any more.
         WorkerError: a process of several ended before its time.
     """
     if config.schedule not in SCHEDULES:
@@ -247,7 +248,6 @@ def _steps(
     on_tick: Callable[[Tick], None] | None,
 ) -> int:
     """Takes the steps from the start to the end; returns how many there are then."""
-    measured: dict[str, float] = {}
     clock, clock_step = time.perf_counter(), pace.start
     place, done = crew.first(pace.place(pace.start)), pace.start
     if place >= config.steps:  # resumed after its end
@@ -260,9 +260,13 @@ def _steps(
             averaged.update(task.student)
         last = place >= config.steps
         watched = watch is not None and _due(done, config.watch_every) and not last
-        if _due(done, config.log_every) or watched or last:
+        logged, kept = _due(done, config.log_every) or watched or last, _due(done, config.checkpoint_every) or last
+        if logged or kept:
             figures = {name: float(value) for name, value in told.items()}  # on a GPU this waits, so not in each step
+            _check_finite(done, figures)
+        if logged:
             figures["images_per_s"] = (done - clock_step) * task.batch_size * crew.count / (time.perf_counter() - clock)
+            measured: dict[str, float] = {}
             if watch is not None and watched:
                 measured = watch(_evaluated(task, averaged))
                 task.modules.train()
@@ -270,11 +274,17 @@ def _steps(
             if on_tick is not None:
                 on_tick(Tick(int(place), config.steps, {**figures, **measured}))
             clock, clock_step = time.perf_counter(), done
-        if _due(done, config.checkpoint_every) or last:
+        if kept:
             save(folder, identity, done, place, task.modules, optimizer, averaged)
         if last:
             break
     return done
+
+
+def _check_finite(done: int, figures: Mapping[str, float]) -> None:
+    """Refuses to go on where the loss is no number, before such weights are kept."""
+    if not math.isfinite(figures.get("loss", 0.0)):
+        raise DivergedError(f"step {done}: the loss is {figures['loss']}; train anew with a lower --learning-rate")
 
 
 def _due(done: int, every: int) -> bool:
@@ -321,13 +331,21 @@ def _batches(task: Task, crew: Crew, start: int, stop: int) -> Generator[tuple[i
         thread.join()
 
 
+def _step_of(line: str) -> float:
+    """The step of a line of the log; of one that was cut off when the machine stopped, no step."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 class _History:
     """The log: one JSON line per logged step, and the same to TensorBoard where it is installed."""
 
     def __init__(self, folder: Path, start: int) -> None:
         path = folder / HISTORY
         lines = path.read_text().splitlines() if start and path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= start]
+        kept = [line for line in lines if _step_of(line) <= start]
         write_text_atomic(path, "".join(f"{line}\n" for line in kept))
         self.file = path.open("a")
         try:

@@ -110,7 +110,7 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
 
 
 def is_matrix(parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a dense kernel: at least 8 outputs and 8 inputs."""
+    """Whether a parameter is a dense kernel: at least 8 outputs, each of more than 9 weights."""
     return parameter.ndim in (2, 4) and parameter.shape[0] >= 8 and parameter[0].numel() > 9
 
 

@@ -17,7 +17,7 @@ from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.loop import SCHEDULES
 from facelet.train.optimizers import OPTIMIZERS
 
-NOT_IDENTITY = ("out", "resume", "name", "threads", "watch_every", "device", "graphed")
+NOT_IDENTITY = ("out", "resume", "name", "threads", "watch_every", "checkpoint_every", "device", "graphed")
 """Options that the weights of a run do not depend on."""
 
 LATER_OPTIONS: dict[str, Any] = {
@@ -105,7 +105,8 @@ class DistillOptions(CommonOptions):
         taps: tensor names of the first teacher whose maps guide the student's `HINTS` layers, shallow to deep.
         hint_weight: of each hint next to the embedding loss.
         teacher_precision: "f32", or "bf16" through OpenVINO; online also "f16".
-        holdout: fraction of the crops that is never trained on and measures the student.
+        holdout: fraction of the crops that no step shows by themselves and that measure the student; a recipe that
+            blends may lay one of them over a crop that is trained on.
         view_seed: of the views, and so of what the teachers are asked; None takes `seed`. Runs that differ in `seed`
             alone then share their cache.
         degrade: share of the student's pictures that are made worse than those that the teachers answer for.
@@ -162,19 +163,19 @@ def check_options(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
         raise UnknownNameError("schedule", options.schedule, SCHEDULES)
     if options.precision not in ("fp32", "bf16"):
         raise UnknownNameError("precision", options.precision, ("fp32", "bf16"))
-    if options.epochs <= 0:
+    if not 0 < options.epochs < math.inf:
         raise InputError(f"--epochs: must be above 0, found {options.epochs}")
     if not 0 <= options.minutes < math.inf:
         raise InputError(f"--minutes: must be 0 or more, found {options.minutes}")
     if options.batch_size < 2:
         raise InputError(f"--batch: batch norm needs at least 2 images, found {options.batch_size}")
-    if not options.learning_rate > 0:
+    if not 0 < options.learning_rate < math.inf:
         raise InputError(f"--learning-rate: must be above 0, found {options.learning_rate}")
     if not 0 <= options.warmup < 1:
         raise InputError(f"--warmup: must be in [0, 1), found {options.warmup}")
-    for what in ("geometry", "photometry"):
+    for what in ("geometry", "photometry", "weight_decay", "watch_every"):
         if not 0 <= getattr(options, what) < math.inf:
-            raise InputError(f"--{what}: must be 0 or more, found {getattr(options, what)}")
+            raise InputError(f"--{what.replace('_', '-')}: must be 0 or more, found {getattr(options, what)}")
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
     if options.threads < 1:

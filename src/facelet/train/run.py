@@ -16,7 +16,7 @@ from facelet.atomic import write_text_atomic
 from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES
-from facelet.errors import InputError, UnknownNameError
+from facelet.errors import InputError, TransferSetError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
 from facelet.model import Card
 from facelet.nets import build_net
@@ -96,6 +96,11 @@ def distill(
     net, fresh = _start_net(options, transfer)
     resizing = resized(net, options.first_resolution) if options.first_resolution else None
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
+    if len(train_index) < options.batch_size:
+        raise TransferSetError(
+            f"transfer set: {len(train_index)} crops are left to train on, fewer than a batch of {options.batch_size}; "
+            "lower --batch"
+        )
     make = made_online if options.online else made_offline
     made = make(options, net, transfer, recipe, train_index, resizing, progress)
     steps = _steps(options, len(train_index), options.batch_size)
@@ -218,7 +223,7 @@ def _run(
         precision=options.precision,
         device=options.device if isinstance(options, DistillOptions) else "cpu",
         checkpoint_every=options.checkpoint_every,
-        watch_every=round(options.watch_every * per_epoch),
+        watch_every=max(1, round(options.watch_every * per_epoch)) if options.watch_every else 0,
         threads=_threads(options),
         workers=_workers(options),
     )
