@@ -23,7 +23,7 @@ from facelet.evaluate.report import verify_pairs
 from facelet.faces.align import align
 from facelet.faces.detect import DlibDetector, YuNetDetector, most_central
 from facelet.faces.images import read_image
-from facelet.model_files import load_model
+from facelet.model_files import file_label, load_model
 from tiny_lfw import write_lfw
 from tiny_models import photo_model
 
@@ -289,3 +289,9 @@ def test_what_no_card_holds_is_refused_before_it_is_measured(
         ended = cli("evaluate", model, "--data", lfw, "--record", option, "--out", tmp_path / "out")
         assert ended.code == 2
         assert "--record: a card holds aligned figures without flip averaging" in ended.err
+
+
+def test_a_file_of_ones_own_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    own = load_model(photo_model(tmp_path / "m.onnx"))
+    assert file_label(own) == f"photo-{own.sha256[:8]}"
+    assert file_label(load_model("facelet_xs")) == "facelet_xs"

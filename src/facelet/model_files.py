@@ -106,6 +106,12 @@ def load_model(name_or_path: str | Path, card: Card | Path | None = None) -> Mod
     return Model(path=path, card=card, sha256=sha256)
 
 
+def file_label(model: Model) -> str:
+    """A model's name for a folder of results; with the head of its hash where the file is none of the shipped ones."""
+    shipped = model.path.parent == WEIGHTS
+    return model.card.name if shipped else f"{model.card.name}-{model.sha256[:8]}"
+
+
 def sidecar_path(path: Path) -> Path:
     """Where the card lies of a file that cannot hold one: `NAME.card.json` beside it."""
     return path.with_name(f"{path.stem}.card.json")

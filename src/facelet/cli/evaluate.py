@@ -102,7 +102,7 @@ def evaluate(
     )
     if record:
         _record(embedder.model, report)
-    files = write_report(report, out or Path("runs") / "evaluate" / _run_name(report))
+    files = write_report(report, out or Path("runs") / "evaluate" / _run_name(embedder.model, report))
     show.value(report.to_dict())
     _print_table(show, report)
     show.note(f"written: {', '.join(str(path) for path in files.values())}")
@@ -152,11 +152,16 @@ def calibrate(
 def _measure_people(request: Request, out: Path | None, show: Output) -> None:
     """Measures beyond pairs; writes report and plots, prints the figures that matter most."""
     from facelet.evaluate.people_report import write_people_report
+    from facelet.model_files import file_label
     from facelet.people_benchmarks import measure
 
     report = measure(request)
     setting = report.setting
-    parts = [str(setting["model"]), request.benchmark, *([str(setting["detector"])] if "detector" in setting else [])]
+    parts = [
+        file_label(request.embedder.model),
+        request.benchmark,
+        *([str(setting["detector"])] if "detector" in setting else []),
+    ]
     parts += [] if request.align else ["box"]
     parts += ["flip"] if request.flip else []
     files = write_people_report(report, out or Path("runs") / "evaluate" / "-".join(parts))
@@ -179,10 +184,12 @@ def _record(model: Model, report: VerificationReport) -> None:
     save_card(model.path, dataclasses.replace(model.card, metrics=metrics))
 
 
-def _run_name(report: VerificationReport) -> str:
-    """Returns the folder's name: model, benchmark and every setting that is not the default."""
+def _run_name(model: Model, report: VerificationReport) -> str:
+    """Returns the folder's name: model, benchmark, and how the crops were made."""
+    from facelet.model_files import file_label
+
     setting = report.setting
-    parts = [str(setting["model"]), str(setting["benchmark"])]
+    parts = [file_label(model), str(setting["benchmark"])]
     if setting["view"] is not None:
         parts += [f"view{setting['view']}", str(setting["detector"])]
     parts += [] if setting["aligned"] else ["box"]
