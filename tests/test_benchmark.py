@@ -176,7 +176,7 @@ def test_the_command_prints_what_it_writes(
     ended = cli("evaluate", model, "--data", lfw, "--json", "--threads", 1)
     assert ended.code == 0
     printed = json.loads(ended.out)
-    folder = tmp_path / "runs" / "evaluate" / "photo-lfw-view2-dlib"
+    folder = tmp_path / "runs" / "evaluate" / f"{file_label(load_model(model))}-lfw-view2-dlib"
     assert json.loads((folder / "report.json").read_text()) == printed
     assert {path.name for path in folder.iterdir()} == {"report.json", "roc.png", "distances.png"}
     for key in ("accuracy", "accuracy_std", "auc", "eer", "tar", "thresholds", "n_pairs", "n_faces_not_found"):
