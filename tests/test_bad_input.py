@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from conftest import Ended
 from drawn_faces import draw_face, write_photo
@@ -130,6 +131,18 @@ CASES = [
     Case("IR without layers", "verify {good.png} {good.png} --model {hollow.xml}", "hollow.xml: "),
     Case("IR garbage", "verify {good.png} {good.png} --model {bad.xml}", "bad.xml: not an OpenVINO IR"),
     Case("dlib model garbage", "verify {good.png} {good.png} --model {bad.dat}", "bad.dat: dlib refuses it"),
+    Case("model's name empty", "models .", "its name is empty"),
+    Case("weights elsewhere", "models {outside.onnx}", "outside.onnx: the file of its weights is not beside it"),
+    Case("name that leads elsewhere", "models {leads.onnx}", "card field name must be at most 100 characters"),
+    Case("card that sees nothing", "models {blind.onnx}", "card field scale must not hold 0"),
+    Case("model that replaces itself", "quantize {m.onnx} --out {m.onnx}", "m.onnx: is a model that is read"),
+    Case("pruned in its own place", "prune {m.onnx} --out {m.onnx}", "m.onnx: is a model that is read"),
+    Case("mean in place of one", "average {m.onnx} {big.onnx} --out {big.onnx}", "big.onnx: is a model that is read"),
+    Case("threads past counting", f"{VERIFY} --threads 3000000000", "threads: must be at most 1024, found 3000000000"),
+    Case("threads of a training", "study losses --quick --threads 3000000000", "Invalid value for '--threads'"),
+    Case("rate of a quantization", "quantize {m.onnx} --learning-rate nan", "--learning-rate: must be above 0"),
+    Case("foreign file's thresholds", "calibrate dlib_resnet --data {lfw-view1}", "belongs to an installed package"),
+    Case("study with no such backend", "study losses --quick --backend nope", "backend 'nope': not known"),
     # benchmarks
     Case("unknown benchmark", f"{EVALUATE} {{lfw}} --benchmark lfv", "benchmark 'lfv': not known; did you mean 'lfw'"),
     Case("unknown view", f"{EVALUATE} {{lfw}} --view 3", "view: 3 is not known; LFW has views 1 and 2"),
@@ -247,7 +260,11 @@ CASES = [
     Case("nobody labelled", f"{TRIPLET} --data {{shards}}", "0 people with two photos or more"),
     Case("a batch of one photo each", f"{TRIPLET} --data {{people}} --photos 1", "--photos: a batch needs at least 2"),
     # synthetic faces
-    Case("synthetic faces into a file", "synthetic sample --out {page.jpg}", "page.jpg: is a file; give a folder"),
+    Case(
+        "synthetic faces into a file",
+        "synthetic sample --out {page.jpg}",
+        "page.jpg: is there already; nothing is overwritten",
+    ),
     Case(
         "face model missing",
         "synthetic sample --out {made} --face-model {absent.npz}",
@@ -343,6 +360,17 @@ def _models(folder: Path) -> None:
         proto = tiny_onnx()
         proto.metadata_props.add(key="facelet.card", value=text)
         write_tiny(folder / f"{name}.onnx", None, proto)
+    fields: dict[str, dict[str, object]] = {"leads": {"name": "../evil"}, "blind": {"scale": [0, 0, 0]}}
+    for name, field in fields.items():
+        proto = tiny_onnx()
+        text = json.dumps({**json.loads(tiny_card().to_json()), **field})
+        proto.metadata_props.add(key="facelet.card", value=text)
+        write_tiny(folder / f"{name}.onnx", None, proto)
+    outside = tiny_onnx()
+    for initializer in outside.graph.initializer:
+        set_external_data(initializer, "outside.bin")
+        initializer.ClearField("raw_data")
+    write_tiny(folder / "outside.onnx", None, outside)
     photo = {"height": 112, "width": 112, "embedding_size": 128}
     network = tiny_onnx(112, 112, 128)
     write_tiny(folder / "size.onnx", tiny_card(**{**photo, "height": 96, "width": 96}), network)

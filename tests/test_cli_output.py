@@ -15,8 +15,10 @@ import typer
 import facelet
 from conftest import Ended
 from facelet import cli as command_line
+from facelet.assets import cache_dir
 from facelet.cli import app
 from facelet.cli.output import Output, percent
+from facelet.errors import InputError
 
 Cli = Callable[..., Ended]
 
@@ -200,3 +202,44 @@ def test_progress_ends_with_the_error(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_percent() -> None:
     assert percent(0.9945) == "99.45 %"
+
+
+def test_ctrl_c_that_typer_turns_into_a_code_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "app", lambda **_options: 130)
+    assert command_line.run(["models"]) == 130
+    assert capsys.readouterr().err == "facelet: interrupted\n"
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_mend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACELET_CACHE", "/nowhere/cache")
+
+    def broken(**_options: object) -> None:
+        raise PermissionError(13, "Permission denied", "/nowhere/cache/opencl")
+
+    monkeypatch.setattr(command_line, "app", broken)
+    assert command_line.run(["devices"]) == 1
+    said = "/nowhere/cache/opencl: Permission denied; the cache cannot be used, set FACELET_CACHE"
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_home_the_cache_asks_for_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELET_CACHE", "~nobody-of-that-name/x")
+    with pytest.raises(InputError, match="no home folder; set FACELET_CACHE"):
+        cache_dir()
+
+
+def test_names_that_a_terminal_cannot_show_and_closed_outputs_are_no_failure(tmp_path: Path) -> None:
+    name = "z\u017c\u00f3\u0142w.onnx"
+    strict = {**os.environ, "PYTHONIOENCODING": "latin-1:strict"}
+    command = [sys.executable, "-m", "facelet", "models"]
+    ended = subprocess.run([*command, tmp_path / name], env=strict, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.count(b"\n") == 1
+    assert b"no such model file" in ended.stderr
+    shut = 'exec "$@" >&-'
+    closed = subprocess.run(["sh", "-c", shut, "sh", *command, "dlib_resnet"], stderr=subprocess.PIPE, check=False)
+    assert (closed.returncode, closed.stderr) == (0, b"")

@@ -54,11 +54,22 @@ def test_a_missing_teacher_is_refused_at_once(cli: Callable[..., Ended], tmp_pat
     assert not (tmp_path / "demo").exists()
 
 
+def test_what_no_demo_made_is_left_alone(cli: Callable[..., Ended], teacher: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "demo" / "student" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
+    assert ended.code == 2
+    assert "is no student of an earlier demo; give another --out" in ended.err
+    assert thesis.read_text() == "years of work"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--pairs", 50), "multiple of 20"),
         (("--student", "mobilnet"), "mobilenet"),
+        (("--epochs", 0), "--epochs: must be above 0"),
         (("--data", "nowhere"), "nowhere"),
         (("--lfw-view", 3, "--data", "."), "views 1 and 2"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from facelet.data import embedding_cache
 from facelet.data.embedding_cache import cache_key, fill_cache
 from facelet.data.views import RECIPES, view_inputs
+from facelet.errors import InputError
 from tiny_training import SIZE, TinyTeacher, tiny_set
 
 
@@ -88,3 +89,14 @@ def test_clean_crops_are_asked_once_whatever_the_recipe(tmp_path: Path) -> None:
     assert teacher.seen == transfer.n_images
     for cache in caches:
         np.testing.assert_array_equal(cache.embeddings[0], caches[0].embeddings[0])
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    fill_cache(TinyTeacher(), tiny_set(), RECIPES["standard"], 0, 0, tmp_path)
+    for name in ("view-0.npy", "tap-0-scale.npy", "view-0.json"):
+        (path,) = tmp_path.rglob(name)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:5])
+        with pytest.raises(InputError, match=rf"{name}: this part of the cache is damaged; delete"):
+            fill_cache(TinyTeacher(), tiny_set(), RECIPES["standard"], 0, 0, tmp_path)
+        path.write_bytes(whole)

@@ -17,6 +17,7 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "atomic": 1,
     "lock": 1,
+    "threads": 1,
     "graph": 1,
     "model": 2,
     "linkage": 3,

@@ -209,6 +209,10 @@ def test_sampled_folder_is_a_transfer_set(cli: Callable[..., Ended], tmp_path: P
     assert faces.n_images == 6
     assert len(faces.labelled(2)) == 6
     assert len(np.unique(faces.identity)) == 3
+    again = cli("synthetic", "sample", "--out", out, "--identities", 1, "--photos", 1)
+    assert again.code == 2
+    assert "people: is there already; nothing is overwritten" in again.err
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
 def test_check_refuses_a_small_set() -> None:

@@ -153,3 +153,14 @@ def test_photos_that_another_detector_aligned_are_another_set(tmp_path: Path) ->
     assert len({transfer.key for transfer in opened}) == 2
     np.testing.assert_array_equal(opened[1].crops[0], CROP // 2)
     np.testing.assert_array_equal(opened[2].crops[0], CROP)  # packed before
+
+
+@pytest.mark.parametrize("name", ["meta.json", "labels.npz", "crops.npy"])
+def test_a_damaged_pack_is_named(tmp_path: Path, name: str) -> None:
+    shard = tmp_path / "t.tar"
+    write_shard(shard, [("1", {"png": png(CROP)})])
+    open_transfer_set(shard, tmp_path / "cache")
+    (path,) = tmp_path.rglob(name)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(TransferSetError, match="this part of the cache is damaged"):
+        open_transfer_set(shard, tmp_path / "cache")

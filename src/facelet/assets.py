@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelet.errors import MissingFileError, UnknownNameError
+from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.model import Card
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -95,13 +95,22 @@ KNOWN_MODELS: dict[str, Card] = {
 }
 
 
+CACHE_VARIABLE = "FACELET_CACHE"
+
+
 def cache_dir() -> Path:
-    """Where downloads and aligned crops are kept: `FACELET_CACHE`, else `facelet` below the user's cache folder."""
-    chosen = os.environ.get("FACELET_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    system = os.environ.get("XDG_CACHE_HOME")
-    return (Path(system) if system else Path.home() / ".cache") / "facelet"
+    """Where downloads and aligned crops are kept: `FACELET_CACHE`, else `facelet` below the user's cache folder.
+
+    Raises:
+        InputError: the user has no home folder, and the variable names none that does without.
+    """
+    chosen, system = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return (Path(system) if system else Path.home() / ".cache") / "facelet"
+    except RuntimeError as error:
+        raise InputError(f"cache: no home folder; set {CACHE_VARIABLE} to a folder that can be written") from error
 
 
 def fetch(name: str) -> Path:
@@ -125,7 +134,7 @@ def fetch(name: str) -> Path:
     try:
         got = pooch.retrieve(asset.url, f"sha256:{asset.sha256}", fname=asset.file, path=cache_dir())
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = "no connection" if "Max retries" in str(error) else str(error).splitlines()[0]
         raise MissingFileError(
             f"asset '{name}': cannot be fetched from {asset.url} ({reason}); "
             f"put the file at {cache_dir() / asset.file}, or give its path"

@@ -1,12 +1,15 @@
-"""Files that appear whole or not at all: written beside their place, then moved there in one step."""
+"""Files and folders that appear whole or not at all: made beside their place, then moved there in one step."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from facelet.errors import InputError
+from facelet.errors import FaceletError, InputError
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
@@ -44,6 +47,46 @@ def write_text_atomic(path: Path, content: str) -> None:
         InputError: the place cannot be written.
     """
     write_bytes_atomic(path, content.encode())
+
+
+def check_new_folder(out: Path) -> None:
+    """Refuses a place where no new folder can be made without touching what is there.
+
+    Raises:
+        InputError: it has no name of its own, or something other than an empty folder lies there.
+    """
+    if not out.name:
+        raise InputError(f"--out {out}: give the name of a new folder")
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise InputError(f"{out}: is there already; nothing is overwritten, so give a new folder")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Makes a folder: the body fills the one that is yielded, which takes its place when the body is through.
+
+    Args:
+        out: not there yet, or empty; missing parents are made.
+
+    Raises:
+        InputError: as `check_new_folder`, or the place cannot be written.
+    """
+    check_new_folder(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
+        try:
+            part.chmod(0o777 & ~_umask())
+            yield part
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except FaceletError:  # some are OSErrors
+        raise
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another place") from error
 
 
 def _umask() -> int:

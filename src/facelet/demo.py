@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 
 from facelet.atomic import write_text_atomic
 from facelet.canvas import embed_canvas
-from facelet.data.synthetic import contact_sheet, synthetic_pairs
+from facelet.data.synthetic import check_pairs, contact_sheet, synthetic_pairs
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
-from facelet.errors import MissingFileError, training_extra
+from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 
@@ -31,6 +32,9 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; what it yields is told `(done, total)`."""
 
 PAIRS_SEED_STEP = 1
+MARK = " (demo)"
+"""Ends the name of a student that a demo trained."""
+
 SHEET_PEOPLE, SHEET_PHOTOS, SHEET_SIDE = 6, 10, 96
 
 
@@ -39,7 +43,7 @@ class DemoOptions:
     """What the demo does.
 
     Attributes:
-        out: folder; its `student` folder is made anew each time.
+        out: folder; the `student` folder of an earlier demo is made anew.
         student: key of `NETS`, trained from scratch.
         teacher: a model's name or file.
         identities: people in the transfer set.
@@ -120,6 +124,26 @@ class Demo:
         }
 
 
+def _make_room(folder: Path, record: Path) -> None:
+    """Removes the student of an earlier demo.
+
+    Args:
+        record: the options of the run that made the folder.
+
+    Raises:
+        InputError: something else lies there.
+    """
+    if not folder.exists():
+        return
+    try:
+        own = str(json.loads(record.read_text())["name"]).endswith(MARK)
+    except (OSError, ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise InputError(f"{folder}: is no student of an earlier demo; give another --out")
+    shutil.rmtree(folder)
+
+
 def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
     """Runs the demo and writes `report.html`.
 
@@ -133,16 +157,30 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         FaceletError: whatever sampling, training or measuring refuses.
     """
     with training_extra():
-        from facelet.train.options import DistillOptions
-        from facelet.train.run import distill
+        from facelet.nets import build_net
+        from facelet.train.options import DistillOptions, check_options
+        from facelet.train.run import OPTIONS_FILE, distill
     find_model(options.teacher)
+    folder = options.out / "student"
+    distillation = DistillOptions(
+        student=options.student,
+        out=folder,
+        epochs=options.epochs,
+        seed=options.seed,
+        threads=options.threads,
+        watch_every=0,
+        teachers=(options.teacher,),
+        name=f"{options.student}{MARK}",
+    )
+    _make_room(folder, folder / OPTIONS_FILE)
+    check_options(distillation)
+    build_net(options.student)
+    check_pairs(options.n_pairs)
     clock = _Clock()
     with bar("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)
         pairs, crops = synthetic_pairs(options.n_pairs, options.seed + PAIRS_SEED_STEP)
     clock.lap("sampling")
-    folder = options.out / "student"
-    shutil.rmtree(folder, ignore_errors=True)
     steps: list[int] = []
     losses: list[float] = []
 
@@ -155,16 +193,6 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
             losses.append(news.figures["loss"])
         on_tick(news)
 
-    distillation = DistillOptions(
-        student=options.student,
-        out=folder,
-        epochs=options.epochs,
-        seed=options.seed,
-        threads=options.threads,
-        watch_every=0,
-        teachers=(options.teacher,),
-        name=f"{options.student} (demo)",
-    )
     with teaching:
         advance = teaching.enter_context(bar("teacher embeds"))
         run = distill(

@@ -14,6 +14,7 @@ from facelet.backends import BACKENDS, DEFAULT_BACKENDS, Runner
 from facelet.errors import InputError, ModelError, UnknownNameError
 from facelet.model import Card, Model
 from facelet.model_files import DEFAULT_MODEL, load_model
+from facelet.threads import check_threads
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
@@ -57,10 +58,9 @@ class Embedder:
             MissingFileError: a file is not there.
             MissingExtraError: the backend is not installed.
             ModelError: the file cannot be run, or does not fit its card.
-            InputError: the backend cannot read this kind of file, or `threads` is below 1.
+            InputError: the backend cannot read this kind of file, or `threads` is out of range.
         """
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: must be 1 or more, found {threads}")
+        check_threads(threads)
         if backend is not None and backend not in BACKENDS:
             raise UnknownNameError("backend", backend, BACKENDS)
         model = load_model(name_or_path, card)

@@ -116,10 +116,22 @@ class Card:
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name in ("name", "template")):
                 raise ModelError(f"{where}: card field {name} must be text, found {value!r}")
+        if (
+            len(self.name) > 100
+            or self.name.startswith(".")
+            or not self.name.isprintable()
+            or set(self.name) & {*"/\\"}
+        ):
+            raise ModelError(
+                f"{where}: card field name must be at most 100 characters that can stand in a file's name, "
+                f"found {self.name!r}"
+            )
         for name in ("mean", "scale"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or len(value) != 3 or not all(_is_number(v) for v in value):
                 raise ModelError(f"{where}: card field {name} must be three numbers, found {value!r}")
+        if not all(self.scale):
+            raise ModelError(f"{where}: card field scale must not hold 0, found {self.scale!r}: no photo would be seen")
         for name in ("thresholds", "metrics"):
             value = getattr(self, name)
             if not isinstance(value, dict) or not all(_is_number(v) for v in value.values()):
@@ -151,10 +163,11 @@ class Card:
             rate = _rate(key)
             if rate is not None and math.isclose(rate, far, rel_tol=1e-6):
                 return threshold
-        known = ", ".join(sorted(self.thresholds)) or "none"
+        known = ", ".join(sorted(self.thresholds))
+        mend = "measure one with: facelet calibrate MODEL --data LFW"
         raise ModelError(
-            f"model {self.name}: no threshold for FAR {far:g} in its card (there: {known}); "
-            "choose one of these, or measure one with: facelet calibrate"
+            f"model {self.name}: no threshold for FAR {far:g} in its card "
+            + (f"(there: {known}); choose one of these, or {mend}" if known else f"(there: none); {mend}")
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from facelet.assets import DLIB_RESNET, KNOWN_MODELS, packaged_dlib_file
 from facelet.atomic import write_bytes_atomic, write_text_atomic
-from facelet.errors import MissingFileError, ModelError, UnknownNameError
+from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError
 from facelet.model import CARD_KEY, Card, Model
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def find_model(name_or_path: str | Path) -> Path:
         ModelError: the file is of no known kind.
     """
     name = str(name_or_path)
+    if not name or name == ".":
+        raise InputError("model: its name is empty; give a shipped model's name or a file")
     if name == DLIB_NAME:
         return packaged_dlib_file("dlib_face_recognition_resnet_model_v1.dat")
     if name in SHIPPED_MODELS:
@@ -106,6 +108,11 @@ def load_model(name_or_path: str | Path, card: Card | Path | None = None) -> Mod
     return Model(path=path, card=card, sha256=sha256)
 
 
+def is_installed(model: Model) -> bool:
+    """Whether a model's file came with an installed package: one of the shipped ones as pip laid it down, or dlib's."""
+    return bool({"site-packages", "dist-packages"} & {*model.path.resolve().parts})
+
+
 def file_label(model: Model) -> str:
     """A model's name for a folder of results; with the head of its hash where the file is none of the shipped ones."""
     shipped = model.path.parent == WEIGHTS
@@ -164,11 +171,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """
     import onnx
     from google.protobuf.message import DecodeError
+    from onnx.checker import ValidationError
 
     if not path.is_file():
         raise MissingFileError(f"{path}: no such model file")
     try:
         proto = onnx.load(path)
+    except ValidationError as error:
+        raise ModelError(f"{path}: the file of its weights is not beside it; copy that too") from error
     except (DecodeError, OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable ONNX file; copy or export it again") from error
     if not proto.graph.node or not proto.graph.input or not proto.graph.output:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.atomic import check_new_folder, new_folder
 from facelet.benchmark import Progress, embed_crops, no_progress
 from facelet.contact_sheet import Group, Tile, contact_sheet_page
 from facelet.embedder import Embedder
@@ -114,14 +113,13 @@ def check_options(options: SortOptions) -> None:
         InputError: a threshold outside (0, 4], a negative size, or an `out` that is in use or inside the photos.
     """
     if not 0 < options.threshold <= 4:
-        raise InputError(f"--threshold: {options.threshold:g} is no squared distance of unit vectors; expected 0 to 4")
+        raise InputError(
+            f"--threshold: {options.threshold:g} is no squared distance of unit vectors; expected above 0, at most 4"
+        )
     if options.min_face < 0:
         raise InputError(f"--min-face: must be 0 pixels or more, found {options.min_face}")
     out = options.out
-    if not out.name:
-        raise InputError(f"--out {out}: give the name of a new folder")
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise InputError(f"{out}: is there already; nothing is overwritten, so give a new folder")
+    check_new_folder(out)
     if out.resolve().is_relative_to(options.folder.resolve()):
         raise InputError(f"{out}: lies inside the photos of {options.folder}; give a folder outside")
 
@@ -145,8 +143,7 @@ def sort_photos(
     """
     photos = list_photos(options.folder)
     check_options(options)
-    partial = _partial_folder(options.out)
-    try:
+    with new_folder(options.out) as folder:
         faces, unreadable = _find_faces(options, photos, embedder, detector, progress)
         if not faces:
             raise FaceNotFoundError(
@@ -159,16 +156,9 @@ def sort_photos(
         people = _people(embeddings, tree.cut(options.threshold), [face.photo for face in faces])
         record = _record(options, photos, faces, people, unreadable, embedder, detector)
         with progress("photos") as advance:
-            _place_photos(partial, record, options, advance)
-        (partial / RECORD_FILE).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        (partial / SHEET_FILE).write_text(_sheet(record, faces, people), encoding="utf-8")
-        if options.out.exists():
-            options.out.rmdir()
-        partial.rename(options.out)
-    except OSError as error:
-        raise InputError(f"{options.out}: cannot be written ({error.strerror or error}); give another place") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            _place_photos(folder, record, options, advance)
+        (folder / RECORD_FILE).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / SHEET_FILE).write_text(_sheet(record, faces, people), encoding="utf-8")
     return record
 
 
@@ -334,20 +324,3 @@ def _sheet(record: dict[str, Any], faces: Sequence[FoundFace], people: Sequence[
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _partial_folder(out: Path) -> Path:
-    """A new folder beside `out`, readable as far as the system's mask allows.
-
-    Raises:
-        InputError: the place cannot be written.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
-        mask = os.umask(0o022)
-        os.umask(mask)
-        partial.chmod(0o777 & ~mask)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another place") from error
-    return partial

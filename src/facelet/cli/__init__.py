@@ -6,9 +6,11 @@ closes the pipe ends the command quietly. Heavy imports live inside the command 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,6 +70,9 @@ fpga.app.command("export")(fpga_engine.export)
 app.add_typer(fpga.app, name="fpga", help="A model on an FPGA: its estimated cost, the engine emulated, the export.")
 app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to nobody; learn and check their model.")
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
+
 CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """Root of what Typer raises for wrong arguments; its home differs between Typer's versions."""
 
@@ -96,19 +101,22 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, 1 (the system failed), 2 (the input cannot be used) or 130 (interrupted).
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     try:
         code = app(args=list(arguments), prog_name="facelet", standalone_mode=False)
         sys.stdout.flush()
     except FaceletError as error:
         return _refuse(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse("interrupted", 130)
+        return _refuse("interrupted", INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}", 1)
+        return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1)
     except Exception as error:
         if not isinstance(error, CLICK_ERROR):
             raise
@@ -120,12 +128,26 @@ def run(arguments: Sequence[str]) -> int:
         path = context.command_path if context else "facelet"
         joint = " " if message.endswith("?") else "; "
         return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2)
+    if code == INTERRUPTED:  # newer Typers answer Ctrl-C with an exit code
+        return _refuse("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
 def main() -> None:
     """Runs the command of `sys.argv` and ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
+
+
+def _cache_hint(error: OSError) -> str:
+    """How to mend a system error where it concerns the cache; empty for others."""
+    from facelet.assets import CACHE_VARIABLE, cache_dir
+
+    if not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(cache_dir()):
+        return ""
+    return f"; the cache cannot be used, set {CACHE_VARIABLE} to a folder that can be written"
 
 
 def _refuse(message: str, code: int) -> int:

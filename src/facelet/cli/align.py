@@ -39,17 +39,20 @@ def align(
     load_template(template)
     finder = open_detector(detector, detector_model)
     records: list[dict[str, Any]] = []
+    made: dict[Path, bytes] = {}
     with show.progress("faces") as advance:
         for index, image in enumerate(images):
             faces = face_crops(image, template, size, size, finder)
             for number, face in enumerate(faces if every else faces[:1]):
                 target = out / (f"{image.stem}_{number}.png" if every else f"{image.stem}.png")
-                if any(record["crop"] == str(target) for record in records):
+                if target in made:
                     raise InputError(f"{image}: its crop would overwrite {target}; align photos of one name apart")
                 _, encoded = cv2.imencode(".png", face.crop[..., ::-1])
-                write_bytes_atomic(target, encoded.tobytes())
+                made[target] = encoded.tobytes()
                 box = [round(edge, 1) for edge in face.face.box]
                 records.append({"image": str(image), "crop": str(target), "box": box})
             advance(index + 1, len(images))
+    for target, content in made.items():
+        write_bytes_atomic(target, content)
     show.value({"template": template, "size": size, "detector": finder.name, "faces": records})
     show.table("", ("photo", "crop", "face at (x0, y0, x1, y1)"), [(r["image"], r["crop"], r["box"]) for r in records])

@@ -28,7 +28,7 @@ def average(
     show = Output(json_, quiet)
     if len(models) < 2:
         raise InputError(f"average: {models[0]} alone has no mean; give two files or more of one net")
-    check_model_out(out)
+    check_model_out(out, *models)
     card = average_models(models, out)
     show.value({"path": str(out), "model": card.name, "averaged": list(models)})
     show.line(f"{out}: the mean of {len(models)} files of {card.name}; thresholds and figures are to be measured anew")

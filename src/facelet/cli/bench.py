@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from facelet.bench.measure import Row
@@ -20,7 +21,8 @@ def bench(
         typer.Option("--backend", help="A runtime or opencl:DEVICE; NAME=FILE runs another file. All without."),
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option("--threads", min=1, help="CPU threads; more than once.", show_default="1")
+        list[int] | None,
+        typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads; more than once.", show_default="1"),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option("--batch", min=1, help="Images at once; more than once.", show_default="1")

@@ -52,7 +52,7 @@ def demo(
         epochs=epochs,
         n_pairs=pairs,
         seed=seed,
-        threads=threads or min(2, os.cpu_count() or 1),
+        threads=min(2, os.cpu_count() or 1) if threads is None else threads,
         data=data,
         lfw_view=lfw_view,
     )

@@ -90,6 +90,8 @@ def evaluate(
     if record and (flip or no_align):
         raise InputError("--record: a card holds aligned figures without flip averaging; leave those options out")
     embedder = Embedder.load(model, backend=backend, threads=threads)
+    if record:
+        _check_own(embedder.model)
     report = evaluate_model(
         embedder,
         benchmark=benchmark,
@@ -100,9 +102,9 @@ def evaluate(
         align=not no_align,
         progress=show.progress,
     )
+    files = write_report(report, out or Path("runs") / "evaluate" / _run_name(embedder.model, report))
     if record:
         _record(embedder.model, report)
-    files = write_report(report, out or Path("runs") / "evaluate" / _run_name(embedder.model, report))
     show.value(report.to_dict())
     _print_table(show, report)
     show.note(f"written: {', '.join(str(path) for path in files.values())}")
@@ -125,11 +127,12 @@ def calibrate(
     from facelet.benchmark import calibrate as calibrate_model
     from facelet.benchmark import check_request
     from facelet.embedder import Embedder
-    from facelet.model_files import save_card
+    from facelet.model_files import save_card, sidecar_path
 
     show = Output(json_, quiet)
     check_request("lfw", data, 1)
     embedder = Embedder.load(model, threads=threads)
+    _check_own(embedder.model)
     result = calibrate_model(
         embedder,
         data,
@@ -146,7 +149,7 @@ def calibrate(
         ("FAR", "squared distance below"),
         [(key, f"{value:.4f}") for key, value in result.thresholds.items()],
     )
-    show.note(f"written into the card of {path}")
+    show.note(f"written into the card of {card.name}: {path if path.suffix == '.onnx' else sidecar_path(path)}")
 
 
 def _measure_people(request: Request, out: Path | None, show: Output) -> None:
@@ -168,6 +171,18 @@ def _measure_people(request: Request, out: Path | None, show: Output) -> None:
     show.value(report.to_dict())
     show.table(f"{setting['model']} on {request.benchmark}", ("figure", "value"), report.rows)
     show.note(f"written: {', '.join(str(path) for path in files.values())}")
+
+
+def _check_own(model: Model) -> None:
+    """Refuses to write into a file that some package installed.
+
+    Raises:
+        InputError: it is one.
+    """
+    from facelet.model_files import is_installed
+
+    if is_installed(model):
+        raise InputError(f"{model.path}: belongs to an installed package; copy it and give the copy")
 
 
 def _record(model: Model, report: VerificationReport) -> None:

@@ -10,6 +10,7 @@ import typer
 from facelet.cli.options import check_model_out
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
+from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -109,7 +110,9 @@ def prune(
         ),
     ] = None,
     images: Annotated[int, typer.Option("--images", min=8, help="Crops that channels are chosen by.")] = 256,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the recovery.")] = 2,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of the recovery.")
+    ] = 2,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The images of a folder are aligned crops already.")
     ] = False,
@@ -126,7 +129,7 @@ def prune(
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
-    check_model_out(out)
+    check_model_out(out, model)
     for name in kind or ():
         if name not in KINDS:
             raise UnknownNameError("kind", name, KINDS)

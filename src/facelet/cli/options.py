@@ -29,14 +29,19 @@ BackendOption = Annotated[
 ]
 
 
-def check_model_out(out: Path) -> None:
+def check_model_out(out: Path, *read: str | Path) -> None:
     """Refuses a place where no model file can be written.
 
+    Args:
+        read: names or files of the models that are read.
+
     Raises:
-        InputError: not a file that ends in .onnx.
+        InputError: not a file that ends in .onnx, or one of those that are read.
     """
     if out.suffix != ".onnx" or out.is_dir():
         raise InputError(f"--out {out}: give a file that ends in .onnx")
+    if any(Path(model).exists() and out.exists() and out.samefile(model) for model in read):
+        raise InputError(f"--out {out}: is a model that is read; give another file")
 
 
 def open_detector(name: str, model_path: Path | None) -> Detector:

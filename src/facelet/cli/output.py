@@ -18,7 +18,10 @@ import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no notes.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn at random.")]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything that is drawn at random."),
+]
 
 PATIENCE_S = 1.0
 """A progress bar appears where the work has taken this long."""
@@ -102,7 +105,12 @@ class Output:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         note_column = TextColumn("{task.fields[note]}", markup=False)
         bar = Progress(*columns, note_column, console=Console(stderr=True))
         task = bar.add_task(what, total=None, note="")

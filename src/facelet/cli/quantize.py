@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,8 @@ import typer
 
 from facelet.cli.options import check_model_out
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import training_extra
+from facelet.errors import InputError, training_extra
+from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -33,7 +35,9 @@ def quantize(
         float, typer.Option("--distil", min=0, help="Minutes of quantization-aware distillation from the float model.")
     ] = 0.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of the distillation.")] = 1e-4,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the distillation.")] = 2,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of the distillation.")
+    ] = 2,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The images of a folder are aligned crops already.")
     ] = False,
@@ -54,9 +58,11 @@ def quantize(
     from facelet.quantize.report import layer_noise
 
     show = Output(json_, quiet)
+    if not 0 < learning_rate < math.inf:
+        raise InputError(f"--learning-rate: must be above 0, found {learning_rate}")
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
-    check_model_out(target)
+    check_model_out(target, model)
     graph = optimise(read_net(found.path))
     prepare(graph)  # what has no int8 form is said before any crop is read
     looked_at = calibration is not None or distil

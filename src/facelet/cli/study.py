@@ -11,6 +11,7 @@ import typer
 from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
+from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from facelet.data.transfer import TransferSet
@@ -46,7 +47,9 @@ def study(
     out: Annotated[Path, typer.Option("--out", help="Folder of JSON, plot and page.")] = Path("runs/study"),
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the networks.")] = 1,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of the networks.")
+    ] = 1,
     backend: BackendOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -55,6 +58,7 @@ def study(
     """Run an experiment and write its page."""
     import numpy as np
 
+    from facelet.backends import BACKENDS
     from facelet.studies import STUDIES
     from facelet.studies.study import Context, cell
 
@@ -68,6 +72,8 @@ def study(
         return
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
+    if backend is not None and backend not in BACKENDS:
+        raise UnknownNameError("backend", backend, BACKENDS)
     chosen = STUDIES[name]
     measured = _view(chosen, view)
     if trials is not None and not chosen.trials:

@@ -25,12 +25,13 @@ FaceModelOption = Annotated[
     Path | None, typer.Option("--face-model", help="What `facelet synthetic build` wrote; the shipped one without.")
 ]
 SHEET_PEOPLE, SHEET_PHOTOS, SHEET_SIDE = 6, 8, 64
+SHEET_FILE = "contact_sheet.png"
 
 
 @app.command("sample")
 def sample(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder to write: contact_sheet.png, and faces/ with a folder per person.")
+        Path, typer.Option("--out", help="New folder: contact_sheet.png, and faces/ with a folder per person.")
     ],
     identities: Annotated[int, typer.Option("--identities", min=1, help="Number of people.")] = 100,
     photos: Annotated[int, typer.Option("--photos", min=1, help="Photos of each.")] = 10,
@@ -42,30 +43,27 @@ def sample(
     """Write photos of synthetic people, a folder each, and a contact sheet."""
     import cv2
 
+    from facelet.atomic import new_folder
     from facelet.data.synthetic import FaceModel, contact_sheet
-    from facelet.errors import InputError
 
     show = Output(json_, quiet)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
     model = FaceModel.load(face_model)
     total = identities * photos
     sheet: list[NDArray[np.uint8]] = []
-    with show.progress("sampling") as advance:
+    with new_folder(out) as part, show.progress("sampling") as advance:
         for index in range(identities):
             person = model.sample_identity(seed, index)
             crops, _ = model.render_many([(person, photo) for photo in range(photos)])
-            folder = out / "faces" / f"n{index:06d}"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = part / "faces" / f"n{index:06d}"
+            folder.mkdir(parents=True)
             for photo, crop in enumerate(crops):
-                path = folder / f"{photo:04d}_01.jpg"
                 _, encoded = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-                path.write_bytes(encoded.tobytes())
+                (folder / f"{photo:04d}_01.jpg").write_bytes(encoded.tobytes())
             if index < SHEET_PEOPLE:
                 sheet.append(crops[:SHEET_PHOTOS])
             advance((index + 1) * photos, total)
-    sheet_path = out / "contact_sheet.png"
-    _write_png(sheet_path, contact_sheet(sheet, SHEET_SIDE))
+        _write_png(part / SHEET_FILE, contact_sheet(sheet, SHEET_SIDE))
+    sheet_path = out / SHEET_FILE
     show.value(
         {
             "out": str(out / "faces"),

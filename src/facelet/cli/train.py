@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from facelet.data.transfer import TransferSet
     from facelet.train.loop import Tick, Watcher
+    from facelet.train.options import CommonOptions
     from facelet.train.run import Run
 
 NET_HELP = "The net to train (see: facelet models), or one scaled: facelet_xs@width=0.75,resolution=80."
@@ -205,6 +206,7 @@ def distill(
         graphed=graphed,
         workers=workers,
     )
+    _check(options)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
@@ -278,11 +280,21 @@ def triplet(
         photos=photos,
         margin=margin,
     )
+    _check(options)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
+
+
+def _check(options: CommonOptions) -> None:
+    """Refuses what no run can use, before photos are read."""
+    from facelet.nets import build_net
+    from facelet.train.options import check_options
+
+    build_net(options.student)
+    check_options(options)
 
 
 def command_line() -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES, Matrix, ViewRecipe, view_inputs
+from facelet.errors import InputError
 from facelet.lock import alone
 
 CLEAN = (RECIPES["mixing"], 0)
@@ -101,6 +102,9 @@ def fill_cache(
     Args:
         n_views: augmented views besides the clean one.
         progress: called with (done, total) images over all views.
+
+    Raises:
+        InputError: a file of the cache is damaged.
     """
     if n_views == 0:
         recipe, seed = CLEAN
@@ -111,7 +115,7 @@ def fill_cache(
     with alone(folder / "lock"):
         for view in range(n_views + 1):
             state = folder / f"view-{view}.json"
-            done = json.loads(state.read_text())["rows"] if state.exists() else 0
+            done = _read(state, _rows_done) if state.exists() else 0
             while done < n:
                 index = np.arange(done, min(done + BLOCK, n))
                 _fill_block(teacher, transfer, recipe, seed, view, index, folder)
@@ -121,16 +125,36 @@ def fill_cache(
                     progress(view * n + done, total)
     if progress is not None:
         progress(total, total)
-    embeddings = tuple(np.load(folder / f"view-{v}.npy", mmap_mode="r") for v in range(n_views + 1))
+    embeddings = tuple(_read(folder / f"view-{v}.npy", _mapped) for v in range(n_views + 1))
     taps = tuple(
         Tap(
             name,
-            tuple(np.load(_tap_path(folder, v, t), mmap_mode="r") for v in range(n_views + 1)),
-            np.load(_scale_path(folder, t)),
+            tuple(_read(_tap_path(folder, v, t), _mapped) for v in range(n_views + 1)),
+            _read(_scale_path(folder, t), np.load),
         )
         for t, name in enumerate(teacher.taps)
     )
     return EmbeddingCache(embeddings, taps)
+
+
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Reads a file of the cache.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return read(path)
+    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        raise InputError(f"{path}: this part of the cache is damaged; delete {path.parent}") from error
+
+
+def _rows_done(path: Path) -> int:
+    return int(json.loads(path.read_text())["rows"])
+
+
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r")
 
 
 def _tap_path(folder: Path, view: int, tap: int) -> Path:

@@ -287,6 +287,18 @@ def synthetic_faces(
     return crops, identity, landmarks
 
 
+def check_pairs(n_pairs: int) -> None:
+    """Refuses a number of pairs that `synthetic_pairs` cannot make.
+
+    Raises:
+        InputError: it is no multiple of 20 from 40 on.
+    """
+    if n_pairs < 40 or n_pairs % (2 * _N_FOLDS):
+        raise InputError(
+            f"synthetic pairs: {n_pairs} pairs do not split into 10 balanced folds; use a multiple of 20 from 40 on"
+        )
+
+
 def synthetic_pairs(n_pairs: int, seed: int) -> tuple[Pairs, NDArray[np.uint8]]:
     """A verification protocol on people who do not exist: 10 folds, half of each genuine, no person in two folds.
 
@@ -298,10 +310,7 @@ def synthetic_pairs(n_pairs: int, seed: int) -> tuple[Pairs, NDArray[np.uint8]]:
     Raises:
         InputError: `n_pairs` is no multiple of 20 from 40 on, or the seed is negative.
     """
-    if n_pairs < 40 or n_pairs % (2 * _N_FOLDS):
-        raise InputError(
-            f"synthetic pairs: {n_pairs} pairs do not split into 10 balanced folds; use a multiple of 20 from 40 on"
-        )
+    check_pairs(n_pairs)
     model = FaceModel.load()
     n_people = n_pairs // 2
     people = [model.sample_identity(seed, index, "pairs") for index in range(n_people)]

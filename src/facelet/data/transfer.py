@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -142,7 +144,7 @@ def open_transfer_set(
             items = _shard_items(shards) if shards else _folder_items(source, files)
             total = sum(_count_images(s) for s in shards) if shards else len(files)
             _write_pack(pack, items, total, align, progress, exclude_heldout)
-    return _read_pack(pack, key)
+        return _read_pack(pack, key)
 
 
 def _shards(source: Path) -> list[Path]:
@@ -154,7 +156,7 @@ def _content_key(paths: list[Path], relative_to: Path, *, how: str) -> str:
     digest = hashlib.sha256(f"pack-1 {how}".encode())
     for path in paths:
         name = path.name if path == relative_to else path.relative_to(relative_to).as_posix()
-        digest.update(name.encode())
+        digest.update(os.fsencode(name))
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:24]
@@ -301,13 +303,19 @@ def _decoded(
 
 
 def _read_pack(pack: Path, key: str) -> TransferSet:
-    meta = json.loads((pack / "meta.json").read_text())
-    labels = np.load(pack / "labels.npz")
+    try:
+        meta = json.loads((pack / "meta.json").read_text())
+        with (pack / "labels.npz").open("rb") as stream:
+            labels = dict(np.load(stream))
+        crops = np.load(pack / "crops.npy", mmap_mode="r")
+        sources = tuple(meta["sources"])
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise TransferSetError(f"{pack}: this part of the cache is damaged ({error}); delete it") from error
     return TransferSet(
-        crops=np.load(pack / "crops.npy", mmap_mode="r")[: len(labels["identity"])],
+        crops=crops[: len(labels["identity"])],
         identity=labels["identity"],
         source=labels["source"],
-        sources=tuple(meta["sources"]),
+        sources=sources,
         key=key,
         n_skipped=meta.get("n_skipped", 0),
         identities=tuple(meta.get("identities", ())),

@@ -163,7 +163,9 @@ def _input_shape(value: onnx.ValueInfoProto, batch: int, given: Sequence[int] | 
         raise GraphError(f"{where}: the input '{value.name}' leaves its size open ({rest}); say which, e.g. 3x320x320")
     sizes = [size for size in rest if size is not None]
     if any(size < 1 for size in sizes) or batch * math.prod(sizes) > LARGEST_TENSOR:
-        raise GraphError(f"{where}: the input '{value.name}' has the size {sizes}; expected 1 or more, and less in all")
+        raise GraphError(
+            f"{where}: the input '{value.name}' is {batch} x {sizes}; expected 1 or more of each, and less in all"
+        )
     return (batch, *sizes)
 
 

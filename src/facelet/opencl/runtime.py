@@ -19,13 +19,14 @@ from numpy.lib.stride_tricks import as_strided
 
 from facelet.assets import cache_dir
 from facelet.atomic import write_bytes_atomic
-from facelet.errors import DeviceError, InputError, MissingExtraError, UnknownNameError
+from facelet.errors import DeviceError, MissingExtraError, UnknownNameError
 from facelet.graph.ir import Array
 from facelet.opencl.config import choose_config
 from facelet.opencl.device import Device
 from facelet.opencl.pocl_rescue import WIDE_FLAGS, rescue
 from facelet.opencl.program import Launch, Port, Program
 from facelet.opencl.render import source
+from facelet.threads import check_threads
 
 THREAD_VARIABLES = ("POCL_MAX_PTHREAD_COUNT", "CL_CONFIG_CPU_TBB_NUM_WORKERS", "DPCPP_CPU_NUM_CUS")
 """Where CPU runtimes read their number of threads, once, when they are first used."""
@@ -165,8 +166,7 @@ class OpenCLRuntime:
     """
 
     def __init__(self, name: str | None = None, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: must be 1 or more, found {threads}")
+        check_threads(threads)
         found = _found(threads)
         if not found:
             raise DeviceError(NO_DEVICE)

@@ -35,6 +35,9 @@ def prepare(graph: Graph) -> Graph:
         GraphError: a node has no such form; the message says which and what helps.
     """
     graph = optimise(graph)
+    bad = next((name for name, array in graph.constants.items() if not np.isfinite(array).all()), None)
+    if bad is not None:
+        raise GraphError(f"{graph.name}: its constant '{bad}' holds what is no number; train or export it again")
     if is_int8(graph):
         raise GraphError(f"{graph.name}: computes with integers already; quantize the float model")
     work = _Work(graph)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError, TransferSetError, UnknownNameError
+from facelet.threads import check_threads
 from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.loop import SCHEDULES
 from facelet.train.optimizers import OPTIMIZERS
@@ -153,8 +153,10 @@ class TripletOptions(CommonOptions):
     margin: float = 0.2
 
 
-def check_options(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
+def check_options(options: CommonOptions) -> ViewRecipe:
     """Refuses options that no run can use; returns the recipe of the views, its strengths scaled."""
+    if isinstance(options, TripletOptions):
+        _check_triplet(options)
     if options.recipe not in RECIPES:
         raise UnknownNameError("recipe", options.recipe, RECIPES)
     if options.optimizer not in OPTIMIZERS:
@@ -178,8 +180,7 @@ def check_options(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
             raise InputError(f"--{what.replace('_', '-')}: must be 0 or more, found {getattr(options, what)}")
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
-    if options.threads < 1:
-        raise InputError(f"--threads: must be 1 or more, found {options.threads}")
+    check_threads(options.threads)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out}: is a file; give a folder")
     if options.resume:
@@ -187,9 +188,23 @@ def check_options(options: CommonOptions, transfer: TransferSet) -> ViewRecipe:
             raise CheckpointError(f"{options.out / CHECKPOINT}: no checkpoint to resume from; leave --resume out")
     elif (options.out / CHECKPOINT).exists():
         raise CheckpointError(f"{options.out}: holds a run already; go on with --resume or give another --out")
-    if transfer.n_images <= options.batch_size:
-        raise TransferSetError(f"transfer set: {transfer.n_images} crops do not fill a batch of {options.batch_size}")
     return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
+
+
+def _check_triplet(options: TripletOptions) -> None:
+    for what in ("people", "photos"):
+        if getattr(options, what) < 2:
+            raise InputError(f"--{what}: a batch needs at least 2, found {getattr(options, what)}")
+    if not 0 <= options.margin <= 4:
+        raise InputError(f"--margin: must be a squared distance of unit vectors, 0 to 4, found {options.margin}")
+
+
+def check_batch(options: CommonOptions, n_images: int) -> None:
+    """Refuses a batch that a set of so many crops does not fill."""
+    if n_images < options.batch_size:
+        raise TransferSetError(
+            f"transfer set: {n_images} crops to train on do not fill a batch of {options.batch_size}; give more"
+        )
 
 
 def run_identity(options: CommonOptions, depends_on: list[str]) -> str:

@@ -15,7 +15,7 @@ from facelet.assets import cache_dir
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
 from facelet.data.transfer import TransferSet
 from facelet.data.views import ViewRecipe
-from facelet.errors import InputError
+from facelet.errors import InputError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
 from facelet.nets.scaled import base_name
 from facelet.train.crew import check_workers
@@ -31,6 +31,9 @@ from facelet.train.torch_teacher import open_torch_teacher
 
 TRIED = 4
 """Algorithms of a convolution that cuDNN may try before it chooses."""
+
+OFFLINE_PRECISIONS = ("f32", "bf16")
+"""Of teachers whose answers are cached."""
 
 TURNED_CROPS = 2048
 """Crops by which a target is turned onto the space of a student that was trained before."""
@@ -70,6 +73,8 @@ def made_offline(
     """
     own = {"--device": options.device != "cpu", "--passes": options.passes != 1, "--graphed": options.graphed}
     _refuse(own, "goes with --online; add that, or leave it out")
+    if options.teacher_precision not in OFFLINE_PRECISIONS:
+        raise UnknownNameError("--teacher-precision without --online", options.teacher_precision, OFFLINE_PRECISIONS)
     check_workers(options.workers, options.batch_size)
     _, _, term = options.loss.partition("+")
     if options.workers > 1 and term and TERMS[term].REMEMBERS:

@@ -16,7 +16,7 @@ from facelet.atomic import write_text_atomic
 from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES
-from facelet.errors import InputError, TransferSetError, UnknownNameError
+from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
 from facelet.model import Card
 from facelet.nets import build_net
@@ -35,6 +35,7 @@ from facelet.train.options import (
     CommonOptions,
     DistillOptions,
     TripletOptions,
+    check_batch,
     check_options,
     plain_options,
     run_identity,
@@ -87,7 +88,7 @@ def distill(
         FaceletError: anything that does not fit is refused before the first step.
     """
     cv2.setNumThreads(1)
-    recipe = check_options(options, transfer)
+    recipe = check_options(options)
     if not options.teachers:
         raise InputError("distill: no teacher; give at least one with --teacher NAME_OR_FILE")
     if options.join not in JOINS:
@@ -96,11 +97,7 @@ def distill(
     net, fresh = _start_net(options, transfer)
     resizing = resized(net, options.first_resolution) if options.first_resolution else None
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
-    if len(train_index) < options.batch_size:
-        raise TransferSetError(
-            f"transfer set: {len(train_index)} crops are left to train on, fewer than a batch of {options.batch_size}; "
-            "lower --batch"
-        )
+    check_batch(options, len(train_index))
     make = made_online if options.online else made_offline
     made = make(options, net, transfer, recipe, train_index, resizing, progress)
     steps = _steps(options, len(train_index), options.batch_size)
@@ -124,10 +121,8 @@ def train_triplet(
         FaceletError: anything that does not fit is refused before the first step.
     """
     cv2.setNumThreads(1)
-    recipe = check_options(options, transfer)
-    for what in ("people", "photos"):
-        if getattr(options, what) < 2:
-            raise InputError(f"--{what}: a batch needs at least 2, found {getattr(options, what)}")
+    recipe = check_options(options)
+    check_batch(options, transfer.n_images)
     net, fresh = _start_net(options, transfer)
     size = int(net.input_size)  # type: ignore[arg-type]
     index = transfer.labelled(2)
@@ -179,6 +174,10 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
     if options.warm_start.suffix == ".onnx":
         start_from_model(net, options.warm_start, _some_pixels(net, transfer))
         return net, ()
+    if not options.warm_start.is_file():
+        raise MissingFileError(f"--warm-start {options.warm_start}: no such file")
+    if options.warm_start.suffix != ".npz":
+        raise InputError(f"--warm-start {options.warm_start}: is no checkpoint.pt, model.onnx or .npz of tensors")
     if not isinstance(net, NN4Small2):
         raise InputError(f"--warm-start: OpenFace's tensors fit nn4_small2 alone, not {options.student}")
     return net, tuple(warm_start(net, options.warm_start))
