@@ -18,18 +18,19 @@ from facelet.model import CARD_KEY, Card
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model, save_card, sidecar_path
 from tiny_models import tiny_card, tiny_onnx, write_tiny
 
+shown = st.characters(categories=("L", "N", "P", "S"), exclude_characters="/\\")
 numbers = st.floats(-300, 300, allow_nan=False)
 triples = st.tuples(numbers, numbers, numbers)
 cards = st.builds(
     Card,
-    name=st.text(min_size=1, max_size=20),
+    name=st.text(shown, min_size=1, max_size=20).filter(lambda name: not name.startswith(".")),
     height=st.integers(1, 4096),
     width=st.integers(1, 4096),
     template=st.sampled_from(["arcface", "dlib", "box"]),
     embedding_size=st.integers(1, 4096),
     color=st.sampled_from(["rgb", "bgr"]),
     mean=triples,
-    scale=triples,
+    scale=triples.filter(all),
     normalized=st.booleans(),
     thresholds=st.dictionaries(st.sampled_from(["1e-1", "1e-2", "0.001"]), st.floats(0, 4)),
     parameters=st.integers(0, 10**9),
@@ -126,6 +127,11 @@ def test_thresholds_are_found_by_value_not_by_spelling() -> None:
         ("thresholds", {"low": 1.0}, "false accept rates"),
         ("metrics", {"lfw": "good"}, "metrics must map names to numbers"),
         ("name", "", "name must be text"),
+        ("name", "a/b", "can stand in a file's name"),
+        ("name", ".hidden", "can stand in a file's name"),
+        ("name", "two\nlines", "can stand in a file's name"),
+        ("name", 101 * "x", "at most 100 characters"),
+        ("scale", (1.0, 0.0, 1.0), "scale must not hold 0"),
         ("template", None, "template must be text"),
         ("parameters", -1, "parameters must be a whole number from 0"),
         ("normalized", "yes", "normalized must be true or false"),

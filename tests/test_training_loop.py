@@ -290,7 +290,7 @@ def test_a_line_of_the_log_that_was_cut_off_does_not_stop_a_resumption(tmp_path:
         ({"learning_rate": float("inf")}, "--learning-rate: must be above 0, found inf"),
         ({"weight_decay": float("nan")}, "--weight-decay: must be 0 or more, found nan"),
         ({"watch_every": -1.0}, "--watch-every: must be 0 or more, found -1"),
-        ({"batch_size": 95}, "94 crops are left to train on, fewer than a batch of 95; lower --batch"),
+        ({"batch_size": 95}, "94 crops to train on do not fill a batch of 95; give more"),
     ],
 )
 def test_options_that_no_run_can_use_are_refused_before_anything_is_asked(
