@@ -23,11 +23,9 @@ DOCS = Path(__file__).parent
 PAGE, PLOT = DOCS / "studies" / "beyond-lfw.md", DOCS / "studies" / "beyond-lfw.png"
 MODELS = ("facelet_s", "facelet_xs", "mobilenet_v2_050", "mobilenet_v2_035", "nn4_small2", "mobilefacenet-foamliu")
 STUDENTS, TEACHER = MODELS[:-1], MODELS[-1]
-STRONG = ("facelet_s", "facelet_xs")
-"""Whose thresholds and clusters behave alike, unlike those of the others."""
-HARDENED = (*STRONG, "mobilenet_v2_050", "mobilenet_v2_035")
-"""Trained with some pictures made worse (`facelet distill --degrade`)."""
-OTHERS = tuple(name for name in STUDENTS if name not in HARDENED)
+STRONG = ("facelet_s", "facelet_xs", "nn4_small2")
+"""Whose clusters mix people rather than split them, unlike those of the others."""
+WEAKEST = "mobilenet_v2_035"
 BENCHMARKS = ("lfw-identification", "lfw-clustering", "heldout", "robustness")
 
 MILD = {"blur": "1", "jpeg": "30", "resolution": "48", "occlusion": "0.05", "brightness": "0.5"}
@@ -161,13 +159,15 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     tar = ahead(held, "couples", "tar", "1e-3")
     check("facelet_s is the best student at identification", order[:3] == [TEACHER, "facelet_s", "facelet_xs"])
     check(
-        "facelet_s, facelet_xs and mobilenet_v2_050 are within five points of the teacher, no other student is",
-        [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05]
-        == ["facelet_s", "facelet_xs", "mobilenet_v2_050"],
+        "all students but mobilenet_v2_035 are within five points of the teacher",
+        [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] > 0.05]
+        == [WEAKEST],
     )
     check(
-        "the order of the students on held-out people is that of LFW",
-        [n for n in tar if n != TEACHER] == [n for n in order if n != TEACHER],
+        "the order of the students on held-out people is that of LFW, but for mobilenet_v2_050, level with nn4_small2",
+        [n for n in tar if n not in (TEACHER, "mobilenet_v2_050")]
+        == [n for n in order if n not in (TEACHER, "mobilenet_v2_050")]
+        and abs(held["nn4_small2"]["couples"]["tar"]["1e-3"] - held["mobilenet_v2_050"]["couples"]["tar"]["1e-3"]) < 1e-3,
     )
     check(
         "facelet_s lies above the teacher on held-out people",
@@ -180,11 +180,10 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         if name == "mobilenet_v2_050":
             check("precision equals recall for mobilenet_v2_050", abs(split) < 0.01)
         else:
-            check("precision is above recall for the weakest students, below it for the strong", (split < 0) == strong)
-        check(
-            "there are more clusters than people with them, fewer with the others",
-            (card["n_clusters"] < people) == strong,
-        )
+            check("precision is above recall for the weakest student, below it for the strong", (split < 0) == strong)
+        check("there are more clusters than people with the MobileNets alone", (card["n_clusters"] <= people) == strong)
+        if strong:
+            check("a stricter threshold would be better for the strong", clus[name]["best"]["threshold"] < card["threshold"])
     check("no model was trained without held-out people", not any(r["trained_without_heldout"] for r in held.values()))
     for name in STUDENTS:
         couples, sorted_ = held[name]["couples"]["at_card"], held[name]["clustering"]
@@ -193,17 +192,9 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
         nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        weakest = (*OTHERS, "mobilenet_v2_035")
-        check("the threshold for FAR 1e-2 is nearer the best for the two weakest", nearer == (name in weakest))
+        check("the threshold for FAR 1e-2 is nearer the best for the weakest alone", nearer == (name == WEAKEST))
     strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
     strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
-    for name in OTHERS:
-        accuracy = rob[name]["accuracy"]
-        check(
-            "nn4_small2 is not above 62 % under sigma 4 and 40 % cover",
-            accuracy["blur"]["4"] < 0.62 > accuracy["occlusion"]["0.4"],
-        )
-        check("nn4_small2 does not see in the dark", accuracy["brightness"]["0.1"] < 0.6)
     for name in STRONG:
         for kind, strength in strongest:
             theirs = rob[TEACHER]["accuracy"][kind][strength]
@@ -229,13 +220,8 @@ def page(measured: Reports) -> str:
     at = {name: rob[name]["accuracy"] for name in rob}
     lost = mild_losses(rob)
     others = max(value for name, value in lost.items() if name != "occlusion")
-    dark = max(at[name]["brightness"]["0.1"] for name in OTHERS)
     seen = at["facelet_s"]
-    short = [
-        held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"]
-        for name in STUDENTS
-        if name not in STRONG
-    ]
+    short = {name: held[TEACHER]["couples"]["tar"]["1e-3"] - held[name]["couples"]["tar"]["1e-3"] for name in STUDENTS}
     other = measured["face-reidentification-retail-0095", "heldout"]
     check_claims(ident, clus, held, rob)
     study = json.loads((DOCS / "studies" / "seen.json").read_text())
@@ -278,10 +264,10 @@ The card's thresholds come from View 1, whose images are among these.
 {clustering_table(clus)}
 
 The card's threshold costs at most {100 * max(losses):.1f} points of BCubed F against the best one here; with fewer people it
-is too strict (see below). Precision is above recall for the two weakest students: a person is rather split into
-several folders than two people mixed in one. mobilenet_v2_050 does both alike; with all three there are more clusters than people. With facelet_s and facelet_xs it is the
-other way round: {clus["facelet_s"]["at_card"]["n_clusters"]:,} and {clus["facelet_xs"]["at_card"]["n_clusters"]:,} clusters
-for {clus["facelet_s"]["n_people"]:,} people, and a stricter threshold (1.20) would be better.
+is too strict (see below). Precision is above recall for mobilenet_v2_035: a person is rather split into
+several folders than two people mixed in one. mobilenet_v2_050 does both alike; with both there are more clusters than people. With the
+others it is the other way round: {clus["facelet_s"]["at_card"]["n_clusters"]:,} (facelet_s), {clus["facelet_xs"]["at_card"]["n_clusters"]:,} (facelet_xs) and
+{clus["nn4_small2"]["at_card"]["n_clusters"]:,} clusters (nn4_small2) for {clus["facelet_s"]["n_people"]:,} people, and a stricter threshold would be better.
 
 ## Held-out people of the transfer set
 
@@ -307,14 +293,13 @@ the teacher learned from is not known to us. Unlabelled crops of the same people
 
 At the card's threshold for FAR 1e-3 the students accept {min(fars):.2e} to {max(fars):.2e} of the impostor couples, at that
 for 1e-2 {min(loose):.2e} to {max(loose):.2e}, though the thresholds come from other photos (LFW View 1) with another
-detector (dlib): they carry over. The order of the students is that of LFW. At FAR 1e-3 facelet_s lies
-{percent(top["couples"]["tar"]["1e-3"] - held[TEACHER]["couples"]["tar"]["1e-3"])} points above this teacher, facelet_xs
-{percent(held[TEACHER]["couples"]["tar"]["1e-3"] - held["facelet_xs"]["couples"]["tar"]["1e-3"])} below it, the others
-{percent(min(short))} to {percent(max(short))}; the other teacher, face-reidentification-retail-0095, has
+detector (dlib): they carry over. The order of the students is that of LFW, but that mobilenet_v2_050 is level with nn4_small2. At
+FAR 1e-3 facelet_s lies {percent(-short["facelet_s"])} points above this teacher, facelet_xs {percent(short["facelet_xs"])} below it,
+mobilenet_v2_050 and nn4_small2 {percent(short["nn4_small2"])}, mobilenet_v2_035 {percent(short["mobilenet_v2_035"])}; the other teacher, face-reidentification-retail-0095, has
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035 and nn4_small2.
+of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
@@ -337,14 +322,13 @@ pixels wide. Occlusion is one grey square at a random place.
 
 Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student more than
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild
-strengths it costs most. nn4_small2, no view in whose training hid a part of the face or was dark, is not above 62 % under a blur of
-sigma 4 or a cover of 40 %, and at {percent(dark)} % in a tenth of the light. The
-threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
+strengths it costs most. The threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
 
-facelet_s, facelet_xs and, since their first weights, the MobileNets were trained with one picture in ten made worse, of which the
-teachers saw the good form ([distillation](../distillation.md), [the study](degraded.md)). mobilenet_v2_050 and mobilenet_v2_035 have
+All five were trained with one picture in ten made worse, of which the teachers saw the good form
+([distillation](../distillation.md), [the study](degraded.md)); nn4_small2, which was not until its last run, stood at 50 to 53 %
+under a blur of sigma 4, a cover of 40 % and in a tenth of the light before it. mobilenet_v2_050 and mobilenet_v2_035 have
 {percent(at["mobilenet_v2_050"]["blur"]["4"])} and {percent(at["mobilenet_v2_035"]["blur"]["4"])} % under a blur of sigma 4, {percent(at["mobilenet_v2_050"]["brightness"]["0.1"])} and {percent(at["mobilenet_v2_035"]["brightness"]["0.1"])} % in a
-tenth of the light. facelet_s and facelet_xs pass their teacher on the worst pictures of every kind:
+tenth of the light. facelet_s, facelet_xs and nn4_small2 pass their teacher on the worst pictures of every kind:
 facelet_s has {percent(seen["blur"]["4"])} % under a blur of sigma 4, {percent(seen["occlusion"]["0.4"])} % with 40 % covered,
 {percent(seen["resolution"]["16"])} % with 16 pixels, {percent(seen["jpeg"]["4"])} % at JPEG quality 4 and
 {percent(seen["brightness"]["0.1"])} % in a tenth of the light, where the teacher has {percent(at[TEACHER]["blur"]["4"])},
