@@ -167,7 +167,8 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         "the order of the students on held-out people is that of LFW, but for mobilenet_v2_050, level with nn4_small2",
         [n for n in tar if n not in (TEACHER, "mobilenet_v2_050")]
         == [n for n in order if n not in (TEACHER, "mobilenet_v2_050")]
-        and abs(held["nn4_small2"]["couples"]["tar"]["1e-3"] - held["mobilenet_v2_050"]["couples"]["tar"]["1e-3"]) < 1e-3,
+        and abs(held["nn4_small2"]["couples"]["tar"]["1e-3"] - held["mobilenet_v2_050"]["couples"]["tar"]["1e-3"])
+        < 1e-3,
     )
     check(
         "facelet_s lies above the teacher on held-out people",
@@ -183,7 +184,10 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
             check("precision is above recall for the weakest student, below it for the strong", (split < 0) == strong)
         check("there are more clusters than people with the MobileNets alone", (card["n_clusters"] <= people) == strong)
         if strong:
-            check("a stricter threshold would be better for the strong", clus[name]["best"]["threshold"] < card["threshold"])
+            check(
+                "a stricter threshold would be better for the strong",
+                clus[name]["best"]["threshold"] < card["threshold"],
+            )
     check("no model was trained without held-out people", not any(r["trained_without_heldout"] for r in held.values()))
     for name in STUDENTS:
         couples, sorted_ = held[name]["couples"]["at_card"], held[name]["clustering"]

@@ -23,7 +23,7 @@ LAYERS: dict[str, int] = {
     "linkage": 3,
     "assets": 3,
     "model_files": 4,
-    "model_average": 5,
+    "model_average": 6,
     "nets": 5,
     "evaluate": 5,
     "faces": 5,

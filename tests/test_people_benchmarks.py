@@ -24,6 +24,7 @@ from facelet.embedder import Embedder
 from facelet.evaluate.clustering import ClusterScores, sweep_clusters
 from facelet.evaluate.identification import identify_all
 from facelet.linkage import MergeTree
+from facelet.model_files import file_label, load_model
 from facelet.people_benchmarks import PEOPLE_BENCHMARKS, Request, measure
 from tiny_lfw import write_lfw
 from tiny_models import photo_model
@@ -166,7 +167,7 @@ def test_the_command_prints_what_it_writes(
     ended = cli("evaluate", model, "--data", data, "--benchmark", benchmark, "--json", "--threads", 1)
     assert ended.code == 0, ended.err
     (folder,) = (tmp_path / "runs" / "evaluate").iterdir()
-    assert folder.name == f"photo-{benchmark}" + ("" if benchmark == "heldout" else "-dlib")
+    assert folder.name == f"{file_label(load_model(model))}-{benchmark}" + ("" if benchmark == "heldout" else "-dlib")
     assert json.loads((folder / "report.json").read_text()) == json.loads(ended.out)
     plots = [path for path in folder.iterdir() if path.suffix == ".png"]
     assert plots

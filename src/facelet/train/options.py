@@ -20,6 +20,9 @@ from facelet.train.optimizers import OPTIMIZERS
 NOT_IDENTITY = ("out", "resume", "name", "threads", "watch_every", "checkpoint_every", "device", "graphed")
 """Options that the weights of a run do not depend on."""
 
+STAND_INS: dict[str, Any] = {"checkpoint_every": 200}
+"""What a run's identity holds in place of options of `NOT_IDENTITY` that were part of it once, at their default."""
+
 LATER_OPTIONS: dict[str, Any] = {
     "warmup": 0.05,
     "schedule": "cosine",
@@ -212,7 +215,7 @@ def run_identity(options: CommonOptions, depends_on: list[str]) -> str:
     values = {
         k: v for k, v in plain_options(options).items() if k not in NOT_IDENTITY and (k, v) not in LATER_OPTIONS.items()
     }
-    text = json.dumps([values, depends_on], sort_keys=True)
+    text = json.dumps([{**values, **STAND_INS}, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
