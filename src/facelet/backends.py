@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.errors import InputError, MissingExtraError, ModelError
+from facelet.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from facelet.model import Card, Model
 
 if TYPE_CHECKING:
@@ -256,6 +256,16 @@ BACKENDS: dict[str, Callable[[Model, int | None], Runner]] = {
 }
 
 DEFAULT_BACKENDS: dict[str, str] = {".onnx": "onnxruntime", ".xml": "openvino", ".dat": "dlib"}
+
+
+def check_backend(name: str | None) -> None:
+    """Refuses a backend that is none; None leaves the choice to the model's file.
+
+    Raises:
+        UnknownNameError: no such backend.
+    """
+    if name is not None and name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
 
 
 def _check_ir(path: Path) -> None:

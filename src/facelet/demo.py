@@ -157,7 +157,6 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         FaceletError: whatever sampling, training or measuring refuses.
     """
     with training_extra():
-        from facelet.nets import build_net
         from facelet.train.options import DistillOptions, check_options
         from facelet.train.run import OPTIONS_FILE, distill
     find_model(options.teacher)
@@ -172,10 +171,9 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         teachers=(options.teacher,),
         name=f"{options.student}{MARK}",
     )
+    check_pairs(options.n_pairs)
     _make_room(folder, folder / OPTIONS_FILE)
     check_options(distillation)
-    build_net(options.student)
-    check_pairs(options.n_pairs)
     clock = _Clock()
     with bar("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)

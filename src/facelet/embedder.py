@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.backends import BACKENDS, DEFAULT_BACKENDS, Runner
-from facelet.errors import InputError, ModelError, UnknownNameError
+from facelet.backends import BACKENDS, DEFAULT_BACKENDS, Runner, check_backend
+from facelet.errors import InputError, ModelError
 from facelet.model import Card, Model
 from facelet.model_files import DEFAULT_MODEL, load_model
 from facelet.threads import check_threads
@@ -61,8 +61,7 @@ class Embedder:
             InputError: the backend cannot read this kind of file, or `threads` is out of range.
         """
         check_threads(threads)
-        if backend is not None and backend not in BACKENDS:
-            raise UnknownNameError("backend", backend, BACKENDS)
+        check_backend(backend)
         model = load_model(name_or_path, card)
         chosen = backend or DEFAULT_BACKENDS[model.path.suffix]
         return Embedder(model, chosen, BACKENDS[chosen](model, threads))

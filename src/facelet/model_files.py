@@ -39,6 +39,7 @@ def find_model(name_or_path: str | Path) -> Path:
     """The file of a shipped model, of dlib's ResNet ("dlib_resnet"), or at a path.
 
     Raises:
+        InputError: the name is empty.
         UnknownNameError: neither a known name nor a path.
         MissingFileError: there is no such file.
         ModelError: the file is of no known kind.

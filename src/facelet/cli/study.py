@@ -58,7 +58,7 @@ def study(
     """Run an experiment and write its page."""
     import numpy as np
 
-    from facelet.backends import BACKENDS
+    from facelet.backends import check_backend
     from facelet.studies import STUDIES
     from facelet.studies.study import Context, cell
 
@@ -72,8 +72,7 @@ def study(
         return
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
-    if backend is not None and backend not in BACKENDS:
-        raise UnknownNameError("backend", backend, BACKENDS)
+    check_backend(backend)
     chosen = STUDIES[name]
     measured = _view(chosen, view)
     if trials is not None and not chosen.trials:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from facelet.data.transfer import TransferSet
     from facelet.train.loop import Tick, Watcher
-    from facelet.train.options import CommonOptions
     from facelet.train.run import Run
 
 NET_HELP = "The net to train (see: facelet models), or one scaled: facelet_xs@width=0.75,resolution=80."
@@ -163,7 +162,7 @@ def distill(
     """Distil teachers into a student over a transfer set."""
     show = Output(json_, quiet)
     with training_extra():
-        from facelet.train.options import DistillOptions
+        from facelet.train.options import DistillOptions, check_options
         from facelet.train.run import distill as run_distillation
     options = DistillOptions(
         student=student,
@@ -206,7 +205,7 @@ def distill(
         graphed=graphed,
         workers=workers,
     )
-    _check(options)
+    check_options(options)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
@@ -251,7 +250,7 @@ def triplet(
     """Train a net with FaceNet's triplet loss on labelled crops."""
     show = Output(json_, quiet)
     with training_extra():
-        from facelet.train.options import TripletOptions
+        from facelet.train.options import TripletOptions, check_options
         from facelet.train.run import train_triplet
     options = TripletOptions(
         student=student,
@@ -280,21 +279,12 @@ def triplet(
         photos=photos,
         margin=margin,
     )
-    _check(options)
+    check_options(options)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
-
-
-def _check(options: CommonOptions) -> None:
-    """Refuses what no run can use, before photos are read."""
-    from facelet.nets import build_net
-    from facelet.train.options import check_options
-
-    build_net(options.student)
-    check_options(options)
 
 
 def command_line() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError, TransferSetError, UnknownNameError
+from facelet.nets import build_net
 from facelet.threads import check_threads
 from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.loop import SCHEDULES
@@ -158,6 +159,7 @@ class TripletOptions(CommonOptions):
 
 def check_options(options: CommonOptions) -> ViewRecipe:
     """Refuses options that no run can use; returns the recipe of the views, its strengths scaled."""
+    build_net(options.student)  # refuses a name that is none
     if isinstance(options, TripletOptions):
         _check_triplet(options)
     if options.recipe not in RECIPES:
@@ -202,9 +204,13 @@ def _check_triplet(options: TripletOptions) -> None:
         raise InputError(f"--margin: must be a squared distance of unit vectors, 0 to 4, found {options.margin}")
 
 
-def check_batch(options: CommonOptions, n_images: int) -> None:
-    """Refuses a batch that a set of so many crops does not fill."""
-    if n_images < options.batch_size:
+def check_batch(options: CommonOptions, n_images: int, spare: int = 0) -> None:
+    """Refuses a batch that a set of so many crops does not fill.
+
+    Args:
+        spare: crops that there have to be besides the batch.
+    """
+    if n_images - spare < options.batch_size:
         raise TransferSetError(
             f"transfer set: {n_images} crops to train on do not fill a batch of {options.batch_size}; give more"
         )

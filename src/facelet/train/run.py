@@ -122,7 +122,7 @@ def train_triplet(
     """
     cv2.setNumThreads(1)
     recipe = check_options(options)
-    check_batch(options, transfer.n_images)
+    check_batch(options, transfer.n_images, spare=1)
     net, fresh = _start_net(options, transfer)
     size = int(net.input_size)  # type: ignore[arg-type]
     index = transfer.labelled(2)
