@@ -73,6 +73,25 @@ CASES = [
     Case("too many photos", "verify {good.png} {good.png} {good.png}", "unexpected extra argument"),
     Case("no photos", "embed", "Missing argument 'IMAGE...'"),
     Case("option without value", "verify a b --model", "--model"),
+    # options that would change nothing
+    Case("minutes of no recovery", "prune {m.onnx} --minutes 2", "--minutes: changes nothing without --recover"),
+    Case("crops for no channels", "prune {m.onnx} --images 9", "--images: changes nothing without --channels"),
+    Case("aligned nothing", "quantize {m.onnx} --aligned", "--aligned: changes nothing without --calibration"),
+    Case("rate of no steps", "quantize {m.onnx} --learning-rate 1e-3", "--learning-rate: changes nothing without"),
+    Case("two thresholds", "cluster {folder.jpg} --out {o} --far 0.1 --threshold 1", "--far: changes nothing beside"),
+    Case("layers unprinted", "compile {m.onnx} --layers", "--layers: changes nothing without --print"),
+    Case("passes offline", f"{DISTILL} --passes 2", "--passes: changes nothing without --online"),
+    Case("two idle ones", f"{DISTILL} --graphed --device cpu", "--device, --graphed: changes nothing without --online"),
+    Case("hint of no tap", f"{DISTILL} --hint-weight 2", "--hint-weight: changes nothing without --tap"),
+    Case("quick on photos", "study losses --quick --data {folder.jpg}", "--data: changes nothing with --quick"),
+    Case("board for C", "fpga export {m.onnx} --flavour c --board de1-soc --out {o}", "--board: changes nothing with"),
+    Case(
+        "detector of crops", "evaluate {m.onnx} --data {folder.jpg} --benchmark heldout --detector yunet", "--detector"
+    ),
+    # places that cannot be written
+    Case("out through a file", "embed {good.png} --model {m.onnx} --out {empty.jpg}/v.npz", "empty.jpg is no folder"),
+    Case("model out through a file", "prune {m.onnx} --out {empty.jpg}/m.onnx", "empty.jpg is no folder"),
+    Case("folder out is a file", "bench {m.onnx} --out {empty.jpg}/b", "empty.jpg is no folder"),
     # options
     Case("FAR of zero", f"{VERIFY} --far 0", "far: must be a rate between 0 and 1, such as 1e-3; found 0"),
     Case("FAR above one", f"{VERIFY} --far 2", "far: must be a rate between 0 and 1, such as 1e-3; found 2"),

@@ -251,6 +251,11 @@ def test_make_builds_the_program(tmp_path: Path) -> None:
 def test_refusals(cli: Cli, tmp_path: Path) -> None:
     floats = tmp_path / "floats.onnx"
     floats.write_bytes(with_card(tiny_onnx(), CARD).SerializeToString())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "engine.cl").touch()
+    mixed = cli("fpga", "export", floats, "--flavour", "c", "--out", tmp_path / "other")
+    assert mixed.code == 2
+    assert "holds an export of the flavour opencl" in mixed.err
     told = cli("fpga", "export", floats, "--flavour", "c", "--out", tmp_path / "c")
     assert told.code == 2
     assert "computes with floats; make integers of it first with: facelet quantize" in told.err

@@ -101,7 +101,7 @@ def test_refusals_are_one_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
     assert "give both" in half.err
     lost = cli("fpga", "report", "facelet_xs", "--board", "de1-soc", "--out", tmp_path, "--gp", 4)
     assert lost.code == 2
-    assert "give those too" in lost.err
+    assert "--gp: changes nothing without --vec-size and --lane-num" in lost.err
     small = replace(boards.BOARDS["pynq-z2"], name="small", dsp=30)
     monkeypatch.setitem(boards.BOARDS, "small", small)
     refused = cli("fpga", "explore", "facelet_xs", "--board", "small")

@@ -108,6 +108,31 @@ def test_all_faces_or_the_largest(cli: Cli, model: Path, two_faces: Path) -> Non
     assert every[0]["box"][0] < 240 < every[1]["box"][0]
 
 
+@pytest.mark.parametrize("command", ["embed", "align"])
+def test_photos_without_a_face_are_left_out_if_wished(
+    cli: Cli, model: Path, photos: list[Path], tmp_path: Path, command: str
+) -> None:
+    blank, torn = tmp_path / "blank.png", tmp_path / "torn.jpg"
+    write_photo(blank, np.full((96, 96, 3), 120, np.uint8))
+    torn.write_bytes(b"no photo")
+    given = [photos[0], blank, torn, photos[1]]
+    named = ["--model", model] if command == "embed" else []
+    out = tmp_path / ("vectors.npz" if command == "embed" else "crops")
+    refused = cli(command, *given, *named, "--out", out)
+    assert refused.code == 2
+    assert "blank.png" in refused.err
+    assert not out.exists()
+    ended = cli(command, *given, *named, "--out", out, "--skip", "--json")
+    assert ended.code == 0
+    said = json.loads(ended.out)
+    assert [face["image"] for face in said["faces"]] == [str(photos[0]), str(photos[1])]
+    assert said["skipped"] == [str(blank), str(torn)]
+    assert [line.split(":")[0] for line in ended.err.splitlines()[:2]] == ["left out", "left out"]
+    none = cli(command, blank, torn, *named, "--out", tmp_path / "none.npz", "--skip")
+    assert none.code == 2
+    assert "none of 2 photos has a face" in none.err
+
+
 def test_align_writes_the_crop_that_the_model_would_eat(cli: Cli, photos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "crops"
     ended = cli("align", *photos, "--out", folder, "--size", 96, "--template", "dlib", "--json")

@@ -49,6 +49,20 @@ def write_text_atomic(path: Path, content: str) -> None:
     write_bytes_atomic(path, content.encode())
 
 
+def check_place(path: Path) -> None:
+    """Refuses a file or folder that could not be written, before long work is done for it.
+
+    Raises:
+        InputError: what is to hold it is no folder, or nothing may be made there.
+    """
+    holder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if holder == path and not path.is_dir():
+        holder = path.absolute().parent
+    if not holder.is_dir() or not os.access(holder, os.W_OK | os.X_OK):
+        why = "may not be written to" if holder.is_dir() else "is no folder"
+        raise InputError(f"{path}: cannot be written ({holder} {why}); give another place")
+
+
 def check_new_folder(out: Path) -> None:
     """Refuses a place where no new folder can be made without touching what is there.
 

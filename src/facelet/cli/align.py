@@ -9,17 +9,19 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, faces_in
 from facelet.errors import InputError
 
 
 def align(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
+    images: ImagesArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder that the crops go to.")] = Path("crops"),
     template: Annotated[
         str, typer.Option("--template", help="Alignment: arcface, arcface_narrow, dlib; box for none.")
     ] = "arcface",
     size: Annotated[int, typer.Option("--size", help="Side of a crop in pixels.")] = 112,
-    every: Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")] = False,
+    every: EveryOption = False,
+    skip: SkipOption = False,
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
     json_: JsonOption = False,
@@ -29,30 +31,28 @@ def align(
     """Write the aligned face crops of photos as PNG."""
     import cv2
 
-    from facelet.atomic import write_bytes_atomic
+    from facelet.atomic import check_place, write_bytes_atomic
     from facelet.faces.templates import load_template
-    from facelet.photo import face_crops
 
     show = Output(json_, quiet)
     if not 16 <= size <= 1024:
         raise InputError(f"--size: must be 16 to 1024 pixels, found {size}")
     load_template(template)
+    check_place(out)
     finder = open_detector(detector, detector_model)
     records: list[dict[str, Any]] = []
     made: dict[Path, bytes] = {}
-    with show.progress("faces") as advance:
-        for index, image in enumerate(images):
-            faces = face_crops(image, template, size, size, finder)
-            for number, face in enumerate(faces if every else faces[:1]):
-                target = out / (f"{image.stem}_{number}.png" if every else f"{image.stem}.png")
-                if target in made:
-                    raise InputError(f"{image}: its crop would overwrite {target}; align photos of one name apart")
-                _, encoded = cv2.imencode(".png", face.crop[..., ::-1])
-                made[target] = encoded.tobytes()
-                box = [round(edge, 1) for edge in face.face.box]
-                records.append({"image": str(image), "crop": str(target), "box": box})
-            advance(index + 1, len(images))
+    found, skipped = faces_in(images, template, (size, size), finder, every=every, skip=skip, show=show)
+    for image, number, face in found:
+        target = out / (f"{image.stem}_{number}.png" if every else f"{image.stem}.png")
+        if target in made:
+            raise InputError(f"{image}: its crop would overwrite {target}; align photos of one name apart")
+        _, encoded = cv2.imencode(".png", face.crop[..., ::-1])
+        made[target] = encoded.tobytes()
+        box = [round(edge, 1) for edge in face.face.box]
+        records.append({"image": str(image), "crop": str(target), "box": box})
     for target, content in made.items():
         write_bytes_atomic(target, content)
-    show.value({"template": template, "size": size, "detector": finder.name, "faces": records})
+    told = {"template": template, "size": size, "detector": finder.name, "faces": records}
+    show.value({**told, "skipped": [str(image) for image in skipped]})
     show.table("", ("photo", "crop", "face at (x0, y0, x1, y1)"), [(r["image"], r["crop"], r["box"]) for r in records])

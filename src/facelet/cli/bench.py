@@ -39,7 +39,7 @@ def bench(
     """Time our engine beside onnxruntime, OpenVINO, ncnn and tinygrad."""
     import json
 
-    from facelet.atomic import write_text_atomic
+    from facelet.atomic import check_place, write_text_atomic
     from facelet.bench.contenders import available
     from facelet.bench.measure import measure
     from facelet.bench.onnx_file import as_onnx
@@ -47,6 +47,7 @@ def bench(
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
+    check_place(out)
     found = load_model(model)
     path = as_onnx(found.path, out)
     named = list(backend) if backend else available(show.note)

@@ -15,11 +15,13 @@ from facelet.cli.options import (
     NoAlignOption,
     ThreadsOption,
     open_detector,
+    refuse_idle,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 
 
 def cluster(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Photos, in it and below it.")],
     out: Annotated[Path, typer.Option("--out", help="New folder: person-001, ..., unsorted, index.html.")],
     model: ModelOption = "facelet_s",
@@ -44,6 +46,8 @@ def cluster(
     from facelet.photo_clusters import SHEET_FILE, SortOptions, check_options, list_photos, sort_photos
 
     show = Output(json_, quiet)
+    if threshold is not None:
+        refuse_idle(context, "beside --threshold", "--far")
     list_photos(folder)
     chosen = load_model(model).card.threshold_at(far) if threshold is None else threshold
     options = SortOptions(folder, out, chosen, min_face, align=not no_align, link=link)

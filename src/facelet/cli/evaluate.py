@@ -14,6 +14,7 @@ from facelet.cli.options import (
     NoAlignOption,
     ThreadsOption,
     open_detector,
+    refuse_idle,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption, percent
 from facelet.errors import InputError
@@ -31,6 +32,7 @@ DataOption = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     model: ModelArgument,
     data: DataOption,
     benchmark: Annotated[
@@ -62,6 +64,7 @@ def evaluate(
     seed: SeedOption = 0,
 ) -> None:
     """Measure a model on LFW, other pairs, people, worse photos."""
+    from facelet.atomic import check_place
     from facelet.benchmark import BENCHMARKS, check_request
     from facelet.benchmark import evaluate as evaluate_model
     from facelet.embedder import Embedder
@@ -70,6 +73,10 @@ def evaluate(
 
     show = Output(json_, quiet)
     check_request(benchmark, data, view, {**BENCHMARKS, **PEOPLE_BENCHMARKS})
+    if out is not None:
+        check_place(out)
+    if benchmark == "heldout":
+        refuse_idle(context, "with --benchmark heldout, whose crops come aligned", "--detector", "--detector-model")
     if benchmark in PEOPLE_BENCHMARKS:
         if view != 2 or record:
             raise InputError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facelet.cli.options import refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError
 
@@ -150,6 +151,7 @@ def explore(
 
 @app.command("report")
 def report(
+    context: typer.Context,
     model: ModelArgument,
     board: BoardOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for report.html, report.json and report.png.")],
@@ -170,6 +172,7 @@ def report(
     _seed: SeedOption = 0,
 ) -> None:
     """Write the design report of a model on a board: layers, roofline, resources, energy."""
+    from facelet.atomic import check_place
     from facelet.fpga.boards import find_board
     from facelet.fpga.engine import EngineConfig
     from facelet.fpga.explore import explore as search
@@ -177,13 +180,13 @@ def report(
     from facelet.fpga.report_files import write_report
 
     show = Output(json_, quiet)
+    check_place(out)
     target = find_board(board)
     name, shapes = _shapes(model)
     if (vec_size is None) != (lane_num is None):
         raise InputError("--vec-size and --lane-num: give both, or neither and the explorer chooses")
     if vec_size is None or lane_num is None:
-        if (dw_lanes, gp, weight_buffer) != (None, None, None):
-            raise InputError("--dw-lanes, --gp, --weight-buffer: hold with --vec-size and --lane-num; give those too")
+        refuse_idle(context, "without --vec-size and --lane-num", "--dw-lanes", "--gp", "--weight-buffer")
         found = search(shapes, target, launch_per_layer=not one_launch)
         config, chosen = found.best.config, f"chosen as the fastest that fits; what binds: {found.binding}"
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facelet.cli.options import refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Flavour(StrEnum):
     OPENCL = "opencl"
     C = "c"
 
+
+MARKS = {Flavour.OPENCL: "engine.cl", Flavour.C: "facelet_net.c"}
+"""A file that only an export of that flavour has."""
+
+ENGINE_OPTIONS = ("--vec-size", "--lane-num", "--dw-lanes", "--gp", "--weight-buffer")
 
 MODEL_ERROR_BAR = 0.05
 """Largest allowed error of the cost model's loop trips, each layer."""
@@ -134,6 +140,7 @@ def _crop(path: Path, card: Card) -> NDArray[np.uint8]:
 
 
 def export(
+    context: typer.Context,
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     board: Annotated[
@@ -158,12 +165,29 @@ def export(
     from facelet.errors import InputError
 
     show = Output(json_, quiet)
+    _check_folder(out, flavour)
     if flavour is Flavour.C:
+        refuse_idle(context, "with --flavour c", "--board", "--far", *ENGINE_OPTIONS)
         _export_c(model, out, show)
         return
     if board is None:
         raise InputError("--board: the flavour opencl needs one; facelet fpga boards lists them")
+    if vec_size is None and lane_num is None:
+        refuse_idle(context, "without --vec-size and --lane-num", *ENGINE_OPTIONS)
     _export_opencl(model, out, board, (vec_size, lane_num, dw_lanes, gp, weight_buffer), far, show)
+
+
+def _check_folder(out: Path, flavour: Flavour) -> None:
+    """Refuses a folder that holds the other flavour: both have a Makefile, and one would build the other's files.
+
+    Raises:
+        InputError: it does.
+    """
+    from facelet.errors import InputError
+
+    other = Flavour.C if flavour is Flavour.OPENCL else Flavour.OPENCL
+    if (out / MARKS[other]).exists():
+        raise InputError(f"--out {out}: holds an export of the flavour {other.value}; give another folder")
 
 
 def _export_c(model: str, out: Path, show: Output) -> None:

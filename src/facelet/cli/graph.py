@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import check_model_out
+from facelet.cli.options import check_model_out, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
 from facelet.threads import MOST_THREADS
@@ -87,6 +87,7 @@ def inspect(
 
 
 def prune(
+    context: typer.Context,
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", help="The pruned model.")] = Path("pruned.onnx"),
     recover: Annotated[
@@ -135,6 +136,12 @@ def prune(
             raise UnknownNameError("kind", name, KINDS)
     if kind and channels is not None:
         raise InputError("--kind: is of layers, --channels of channels; give one of the two")
+    if recover is None:
+        refuse_idle(context, "without --recover", "--minutes", "--threads")
+    if channels is None:
+        refuse_idle(context, "without --channels", "--calibration", "--images")
+    if recover is None and calibration is None:
+        refuse_idle(context, "without --recover or --calibration", "--aligned")
     found = load_model(model)
     original = read_net(found.path)
     start = checked(checked(original, "clean").graph, "fold").graph

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facelet.cli.options import refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import FaceletError, GraphError, InputError
 
@@ -65,6 +66,7 @@ def _state(device: Device) -> str:
 
 
 def compile_(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images of one run.")] = 1,
     print_: Annotated[bool, typer.Option("--print", help="Print the OpenCL text; no device is needed.")] = False,
@@ -72,10 +74,12 @@ def compile_(
         bool, typer.Option("--layers", help="With --print: one kernel per layer, not one in all.")
     ] = False,
     block: Annotated[
-        int | None, typer.Option("--block", help="Floats of a vector: 8 or 16; 16, or the device's, without it.")
+        int | None, typer.Option("--block", help="Floats of a vector: 8 or 16.", show_default="16, or the device's")
     ] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Measure the best tiles on a device and remember them.")] = False,
-    device: Annotated[str | None, typer.Option("--device", help="For --tune: name, see facelet devices.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Name of a device to compile for; see facelet devices.")
+    ] = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
     _seed: SeedOption = 0,
@@ -91,6 +95,10 @@ def compile_(
     show = Output(json_, quiet)
     if block not in (None, 8, 16):
         raise InputError(f"--block {block}: must be 8 or 16")
+    if not print_:
+        refuse_idle(context, "without --print", "--layers")
+    if tune or device:
+        refuse_idle(context, "beside --tune or --device, as the device has its own", "--block")
     path = find_model(model)
     if path.suffix != ".onnx":
         raise InputError(f"{path}: only .onnx files can be compiled")

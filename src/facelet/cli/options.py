@@ -29,6 +29,32 @@ BackendOption = Annotated[
 ]
 
 
+def refuse_idle(context: typer.Context, reason: str, *options: str) -> None:
+    """Refuses options that were given and would change nothing.
+
+    Args:
+        context: of the command.
+        reason: why they would not, such as "without --recover".
+        options: as they are written, such as "--minutes".
+
+    Raises:
+        InputError: the command line holds one of them.
+    """
+    given = [
+        written
+        for parameter in context.command.params
+        for written in parameter.opts
+        if written in options and parameter.name and _was_given(context, parameter.name)
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)}: changes nothing {reason}; leave it out")
+
+
+def _was_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def check_model_out(out: Path, *read: str | Path) -> None:
     """Refuses a place where no model file can be written.
 
@@ -36,12 +62,15 @@ def check_model_out(out: Path, *read: str | Path) -> None:
         read: names or files of the models that are read.
 
     Raises:
-        InputError: not a file that ends in .onnx, or one of those that are read.
+        InputError: not a file that ends in .onnx, one of those that are read, or a place that cannot be written.
     """
+    from facelet.atomic import check_place
+
     if out.suffix != ".onnx" or out.is_dir():
         raise InputError(f"--out {out}: give a file that ends in .onnx")
     if any(Path(model).exists() and out.exists() and out.samefile(model) for model in read):
         raise InputError(f"--out {out}: is a model that is read; give another file")
+    check_place(out)
 
 
 def open_detector(name: str, model_path: Path | None) -> Detector:

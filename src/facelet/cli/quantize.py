@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import check_model_out
+from facelet.cli.options import check_model_out, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, training_extra
 from facelet.threads import MOST_THREADS
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def quantize(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
     calibration: Annotated[
         Path | None,
@@ -48,6 +49,7 @@ def quantize(
     """Quantize a model to int8 that is exact everywhere."""
     from dataclasses import replace
 
+    from facelet.atomic import check_place
     from facelet.backends import run_graph
     from facelet.cli.graph import open_for, planes_for, write_changed
     from facelet.graph.passes import optimise
@@ -60,6 +62,12 @@ def quantize(
     show = Output(json_, quiet)
     if not 0 < learning_rate < math.inf:
         raise InputError(f"--learning-rate: must be above 0, found {learning_rate}")
+    if calibration is None:
+        refuse_idle(context, "without --calibration", "--aligned")
+    if not distil:
+        refuse_idle(context, "without --distil", "--learning-rate")
+    if report is not None:
+        check_place(report)
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
     check_model_out(target, model)

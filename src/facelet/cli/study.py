@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.threads import MOST_THREADS
@@ -24,6 +24,7 @@ LEARNED = 4000
 
 
 def study(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the study; all are listed without.")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", envvar="FACELET_DATA", help="LFW's folder.", show_default="synthetic faces")
@@ -58,6 +59,7 @@ def study(
     """Run an experiment and write its page."""
     import numpy as np
 
+    from facelet.atomic import check_place
     from facelet.backends import check_backend
     from facelet.studies import STUDIES
     from facelet.studies.study import Context, cell
@@ -72,6 +74,9 @@ def study(
         return
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
+    if quick:
+        refuse_idle(context, "with --quick, which has synthetic faces", "--data", "--transfer")
+    check_place(out)
     check_backend(backend)
     chosen = STUDIES[name]
     measured = _view(chosen, view)
@@ -88,10 +93,10 @@ def study(
     own_seeds = tuple(range(seed, seed + (seeds or (1 if quick or not chosen.seeded else SEEDS))))
     runs = out / (f"{name}-quick-runs" if quick else f"{name}-runs")
     wanted = trials or (min(QUICK_TRIALS, chosen.trials) if quick else chosen.trials)
-    context = Context(
+    setting = Context(
         models, photos, crops, learn, runs, quick, own_seeds, threads, show.progress, trials=wanted, backend=backend
     )
-    rows = chosen.run(context)
+    rows = chosen.run(setting)
     result: dict[str, Any] = {
         "study": name,
         "source": photos.source,

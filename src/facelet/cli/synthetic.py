@@ -86,6 +86,7 @@ def build(
     seed: SeedOption = 0,
 ) -> None:
     """Learn the face model from a transfer set of aligned crops."""
+    from facelet.atomic import check_place
     from facelet.data.synthetic import FaceModel
     from facelet.data.synthetic_build import build_face_model
     from facelet.errors import InputError
@@ -93,6 +94,7 @@ def build(
     show = Output(json_, quiet)
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; give the name of a .npz file")
+    check_place(out)
     faces = _open(transfer, show)
     with show.progress("learning") as advance:
         size_bytes = build_face_model(
@@ -130,6 +132,7 @@ def check(
     """Check that the face model shows and remembers no real person."""
     import json
 
+    from facelet.atomic import check_place, write_text_atomic
     from facelet.canvas import embed_canvas
     from facelet.data.synthetic import FaceModel, contact_sheet
     from facelet.data.synthetic_check import check_privacy
@@ -139,6 +142,8 @@ def check(
     show = Output(json_, quiet)
     if sheet and out is None:
         raise InputError("--sheet: needs --out, the folder to write it to")
+    if out is not None:
+        check_place(out)
     embedder = Embedder.load(model, threads=threads)
     faces = _open(transfer, show)
     with show.progress("comparing") as advance:
@@ -153,8 +158,7 @@ def check(
         )
     record = {**report.to_dict(), "model": embedder.card.name, "transfer": faces.key, "seed": seed}
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text_atomic(out / "report.json", json.dumps(record, indent=2) + "\n")
     if sheet and out is not None:
         import numpy as np
 
@@ -194,5 +198,7 @@ def _spreads(record: dict[str, Any], start: str) -> list[tuple[str, ...]]:
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
     import cv2
 
+    from facelet.atomic import write_bytes_atomic
+
     _, encoded = cv2.imencode(".png", image[..., ::-1])
-    path.write_bytes(encoded.tobytes())
+    write_bytes_atomic(path, encoded.tobytes())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
+from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import FaceNotFoundError, ImageError, InputError, UnknownNameError, training_extra
 
@@ -73,6 +73,7 @@ SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS = 1000, 8
 
 
 def distill(
+    context: typer.Context,
     student: Annotated[str, typer.Argument(metavar="STUDENT", help=NET_HELP)],
     teacher: Annotated[
         list[str], typer.Option("--teacher", help="A model's name or file; more than once for several teachers.")
@@ -161,6 +162,10 @@ def distill(
 ) -> None:
     """Distil teachers into a student over a transfer set."""
     show = Output(json_, quiet)
+    if not online:
+        refuse_idle(context, "without --online", "--passes", "--device", "--graphed")
+    if not tap:
+        refuse_idle(context, "without --tap", "--hint-weight")
     with training_extra():
         from facelet.train.options import DistillOptions, check_options
         from facelet.train.run import distill as run_distillation

@@ -19,6 +19,7 @@ from facelet.cli.options import (
     open_detector,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, faces_in
 from facelet.errors import InputError, UnknownNameError
 
 EMBEDDING_KINDS = (".npz", ".npy", ".json")
@@ -75,14 +76,15 @@ def verify(
 
 
 def embed(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")],
+    images: ImagesArgument,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", help="Where the vectors go: .npz, .npy or .json.", show_default="embeddings.npz, or --json"
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")] = False,
+    every: EveryOption = False,
+    skip: SkipOption = False,
     model: ModelOption = "facelet_s",
     detector: DetectorOption = "dlib",
     detector_model: DetectorModelOption = None,
@@ -96,8 +98,8 @@ def embed(
     """Write the unit vectors of faces in photos."""
     import numpy as np
 
+    from facelet.atomic import check_place
     from facelet.embedder import Embedder
-    from facelet.photo import FaceCrop, face_crops
 
     show = Output(json_, quiet)
     if out is None and not json_:
@@ -106,16 +108,14 @@ def embed(
         raise UnknownNameError(f"{out}: kind of file", out.suffix, EMBEDDING_KINDS)
     if out is not None and out.is_dir():
         raise InputError(f"{out}: is a folder; give a file name")
+    if out is not None:
+        check_place(out)
     finder = open_detector(detector, detector_model)
     embedder = Embedder.load(model, backend=backend, threads=threads)
     card = embedder.card
-    found: list[tuple[Path, FaceCrop]] = []
-    with show.progress("faces") as advance:
-        for index, image in enumerate(images):
-            faces = face_crops(image, "box" if no_align else card.template, card.height, card.width, finder)
-            found += [(image, face) for face in (faces if every else faces[:1])]
-            advance(index + 1, len(images))
-    vectors = embedder.embed(np.stack([face.crop for _, face in found]))
+    template, size = "box" if no_align else card.template, (card.height, card.width)
+    found, skipped = faces_in(images, template, size, finder, every=every, skip=skip, show=show)
+    vectors = embedder.embed(np.stack([face.crop for _, _, face in found]))
     records: list[dict[str, Any]] = [
         {
             "image": str(image),
@@ -123,7 +123,7 @@ def embed(
             "score": round(face.face.score, 4),
             "embedding": [float(number) for number in vector],
         }
-        for (image, face), vector in zip(found, vectors, strict=True)
+        for (image, _, face), vector in zip(found, vectors, strict=True)
     ]
     if out is not None:
         _write(out, {"model": card.name, "faces": records}, vectors)
@@ -135,6 +135,7 @@ def embed(
             "embedding_size": card.embedding_size,
             "out": None if out is None else str(out),
             "faces": kept,
+            "skipped": [str(image) for image in skipped],
         }
     )
     show.table(

@@ -1,0 +1,80 @@
+"""What `facelet embed` and `facelet align` share: the faces of many photos, those without one left out if wished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from facelet.cli.output import Output
+from facelet.errors import FaceNotFoundError, ImageError, InputError
+
+if TYPE_CHECKING:
+    from facelet.faces.detect import Detector
+    from facelet.photo import FaceCrop
+
+ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")]
+EveryOption = Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip", help="Leave out photos without a face, or not readable, in place of ending there.")
+]
+
+
+class Found(NamedTuple):
+    """A face of a photo; `number` counts those of one photo, the largest is 0."""
+
+    image: Path
+    number: int
+    face: FaceCrop
+
+
+def faces_in(
+    images: Sequence[Path],
+    template: str,
+    size: tuple[int, int],
+    detector: Detector | None,
+    *,
+    every: bool,
+    skip: bool,
+    show: Output,
+) -> tuple[list[Found], list[Path]]:
+    """Cuts the faces out of photos, with a bar.
+
+    Args:
+        images: the photos.
+        template: of the alignment, or "box".
+        size: height and width of a crop in pixels.
+        detector: what finds them; None takes the default.
+        every: all faces of a photo, not only the largest.
+        skip: go on behind a photo that has no face or is not readable, and say so.
+        show: where.
+
+    Returns:
+        The faces, and the photos that were left out.
+
+    Raises:
+        FaceNotFoundError, ImageError: a photo has none or is not readable, and `skip` is off.
+        InputError: no photo has a face.
+    """
+    from facelet.photo import face_crops
+
+    found: list[Found] = []
+    skipped: list[tuple[Path, str]] = []
+    with show.progress("faces") as advance:
+        for index, image in enumerate(images):
+            try:
+                faces = face_crops(image, template, *size, detector)
+            except (FaceNotFoundError, ImageError) as error:
+                if not skip:
+                    raise
+                skipped.append((image, str(error)))
+                faces = []
+            found += [Found(image, number, face) for number, face in enumerate(faces if every else faces[:1])]
+            advance(index + 1, len(images))
+    for _, why in skipped:
+        show.note(f"left out: {why}")
+    if not found:
+        raise InputError(f"{images[0]}: none of {len(images)} photos has a face; give others")
+    return found, [image for image, _ in skipped]
