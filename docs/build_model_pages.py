@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - the sentences of the pages are kept whole
-"""Rebuilds docs/models/*.md and the README's results table from the shipped cards and docs/results/*.json.
+"""Rebuilds docs/models/*.md, docs/models/models.png and the README's results table from the shipped cards and docs/results/*.json.
 
     python docs/build_model_pages.py
 
@@ -10,12 +10,17 @@ Every figure comes from a file that a command wrote: the card inside each model,
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from facelet.atomic import write_text_atomic
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.model import Card, Model
 from facelet.model_files import SHIPPED_MODELS, load_model
+from facelet.studies.size import PAPERS, PUBLISHED, SHIPPED, draw_view_2
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -161,6 +166,28 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
     return "\n".join(lines)
 
 
+def picture(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) -> bytes:
+    """Errors on LFW against parameters, as PNG: the shipped float models, measured with YuNet, and published nets."""
+    rows = [
+        {
+            "name": m.card.name,
+            "kind": SHIPPED,
+            "parameters": m.card.parameters / 1e3,
+            "view2": 100 * measured[m.card.name, "yunet"]["accuracy"],
+        }
+        for m in models
+        if not m.card.name.endswith("_int8")
+    ]
+    rows += [{"name": name, "kind": PUBLISHED, "parameters": 1e3 * p, "view2": lfw} for name, p, lfw in PAPERS]
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw_view_2(rows, axes)
+    stream = BytesIO()
+    figure.savefig(stream, metadata={"Software": None})
+    return stream.getvalue()
+
+
 def milliseconds(*folders: Path) -> dict[str, str]:
     """One image on one thread through OpenCL (PyPI's PoCL), by model, where it was measured."""
     found = {}
@@ -208,6 +235,7 @@ def main() -> None:
     models = [load_model(name) for name in SHIPPED_MODELS if (name, "yunet") in measured]
     for model in models:
         write_text_atomic(DOCS / "models" / f"{model.card.name}.md", page(model, measured))
+    write_bytes_atomic(DOCS / "models" / "models.png", picture(models, measured))
     text = README.read_text()
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from conftest import Ended
 from facelet.cli.study import _command, _told_data
@@ -25,6 +28,7 @@ from facelet.studies.arms import held_out
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
+from facelet.studies.labels import label_points
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seen import differences
 from facelet.studies.size import front
@@ -302,3 +306,22 @@ def test_what_a_study_was_run_on_is_told_as_far_as_it_was_given() -> None:
     assert _told_data(None, None, 1, "dlib") == ""
     assert _told_data(Path("lfw"), None, 1, "dlib") == " --data LFW --view 1 --detector dlib"
     assert _told_data(Path("lfw"), Path("t"), 2, "yunet") == " --data LFW --view 2 --detector yunet --transfer SHARDS"
+
+
+def test_names_of_near_points_cover_neither_each_other_nor_the_frame() -> None:
+    figure = Figure(figsize=(5, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    named = [
+        ("the first name", 1.0, 1.0),
+        ("the second name", 1.02, 1.0),
+        ("the third name", 1.98, 1.01),
+        ("x", 2.0, 2.0),
+    ]
+    axes.plot([x for _, x, _ in named], [y for _, _, y in named], "o")
+    label_points(axes, named)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(named)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from facelet.model_files import SHIPPED_MODELS, load_model
 from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
+from facelet.studies.labels import label_points
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
@@ -140,12 +141,15 @@ def draw(rows: list[Row], figure: Figure) -> None:
         _draw_arms([row for row in arms if row[key] is not None], key, axes)
         axes.set_xlabel(title)
         axes.set_ylabel("accuracy after the short schedule, %")
-    _draw_view_2([row for row in rows if row["view2"] is not None], panels.flat[3])
-    for axes in panels.flat:
-        _scale_by_logarithm(axes, axes.xaxis)
-        axes.grid(alpha=0.3)
-        axes.margins(x=0.18)
+    draw_view_2([row for row in rows if row["view2"] is not None], panels.flat[3])
     panels.flat[0].legend(fontsize=8)
+
+
+def _frame(axes: Axes) -> None:
+    """What all panels share."""
+    _scale_by_logarithm(axes, axes.xaxis)
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.18)
 
 
 def _scale_by_logarithm(axes: Axes, axis: Axis) -> None:
@@ -169,24 +173,28 @@ def _draw_arms(rows: list[Row], key: str, axes: Axes) -> None:
     scaled = [row for row in rows if "@" in row["name"]]
     bases = [row for row in rows if any(other["name"].startswith(f"{row['name']}@") for other in scaled)]
     for factor in dict.fromkeys(_factor(row)[0] for row in scaled):
-        mine = [row for row in scaled if _factor(row)[0] == factor]
-        line = sorted([*mine, *bases], key=lambda row: float(row[key]))
+        line = sorted([*bases, *(row for row in scaled if _factor(row)[0] == factor)], key=lambda row: float(row[key]))
         axes.plot([row[key] for row in line], [row["accuracy"] for row in line], marker="o", label=factor)
-        for place, row in enumerate(mine):
-            _label(axes, _factor(row)[1], row[key], row["accuracy"], place)
-    for place, row in enumerate(row for row in rows if row not in scaled):
-        axes.plot(row[key], row["accuracy"], "ks" if row in bases else "kx")
-        _label(axes, row["name"], row[key], row["accuracy"], 2 * place + 2)
+    for row in rows:
+        if row not in scaled:
+            axes.plot(row[key], row["accuracy"], "ks" if row in bases else "kx")
+    _frame(axes)
+    label_points(axes, [(_factor(row)[1] or row["name"], row[key], row["accuracy"]) for row in rows])
 
 
 def _factor(row: Row) -> tuple[str, str]:
-    """`width` and `0.5` of a net that is scaled so."""
+    """`width` and `0.5` of a net that is scaled so; of others nothing."""
     factor, _, value = row["name"].partition("@")[2].partition("=")
     return factor, value
 
 
-def _draw_view_2(rows: list[Row], axes: Axes) -> None:
-    """Errors by the logarithm, as most of these nets make few."""
+def draw_view_2(rows: list[Row], axes: Axes) -> None:
+    """Errors on LFW against the size of nets, by the logarithm, as most of them make few.
+
+    Args:
+        rows: `name`, `kind` (shipped or published), `parameters` in thousands and `view2` in percent of each net.
+        axes: to draw on.
+    """
     _scale_by_logarithm(axes, axes.yaxis)
     axes.invert_yaxis()
     errors = {row["name"]: 100 - row["view2"] for row in rows}
@@ -196,24 +204,11 @@ def _draw_view_2(rows: list[Row], axes: Axes) -> None:
         axes.plot(
             [row["parameters"] for row in mine], [errors[row["name"]] for row in mine], "o", color=color, label=kind
         )
-        for place, row in enumerate(mine):
-            _label(axes, row["name"], row["parameters"], errors[row["name"]], place)
     axes.set_xlabel("thousand parameters")
     axes.set_ylabel("errors on LFW View 2, %")
     axes.legend(fontsize=8, loc="lower left")
-
-
-def _label(axes: Axes, text: str, x: float, y: float, place: int) -> None:
-    """Beside a point: above right, above left, below right, below left in turns, so that neighbours stay legible."""
-    right, above = place % 2 == 0, place % 4 < 2
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(4 if right else -4, 4 if above else -9),
-        textcoords="offset points",
-        ha="left" if right else "right",
-        fontsize=7,
-    )
+    _frame(axes)
+    label_points(axes, [(row["name"], row["parameters"], errors[row["name"]]) for row in rows])
 
 
 SIZE = Study(
