@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from drawn_faces import draw_face, write_photo
 from facelet.backends import network_input
 from facelet.embedder import BACKENDS, Embedder
 from facelet.errors import FaceNotFoundError, InputError, ModelError, UnknownNameError
+from facelet.model_files import load_model, save_card
+from facelet.photo import default_detector
 from tiny_models import GRID, photo_model, tiny_card, tiny_onnx, weights, write_tiny
 
 
@@ -254,3 +258,55 @@ def test_known_teachers_load_without_a_card(data_dir: Path, file: str, size: int
     vectors = embedder.embed(pixels)
     assert vectors.shape == (3, size)
     np.testing.assert_allclose(vectors[1:2], embedder.embed(pixels[1:2]), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_threads_that_share_an_embedder_get_their_own_vectors(tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    embedder = Embedder.load(write_tiny(tmp_path / "m.onnx", tiny_card()), backend=backend, threads=1)
+    batches = [crops(3, seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(embedder.embed, batches * 40))
+    for vectors, batch in zip(found, batches * 40, strict=True):
+        np.testing.assert_allclose(vectors, by_hand(batch), atol=1e-5)
+
+
+def test_threads_that_share_the_detector_get_their_own_faces(tmp_path: Path) -> None:
+    images = [draw_face(seed) for seed in range(4)]
+    detector = default_detector()
+    alone = [detector.detect(image)[0].box for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: detector.detect(image)[0].box, images * 4))
+    assert found == alone * 4
+
+
+def test_a_list_of_crops_is_as_good_as_an_array(tmp_path: Path) -> None:
+    embedder = Embedder.load(write_tiny(tmp_path / "m.onnx", tiny_card()))
+    np.testing.assert_array_equal(embedder.embed(list(crops(3))), embedder.embed(crops(3)))
+    assert embedder.embed([]).shape == (0, 8)
+    with pytest.raises(InputError, match="arrays of one shape"):
+        embedder.embed([crops(1)[0], crops(1)[0, 1:]])
+    with pytest.raises(InputError, match="must be uint8"):
+        embedder.embed([crops(1)[0, 1:]])
+
+
+def test_one_path_is_one_photo(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png", draw_face(1))
+    embedder = Embedder.load(photo_model(tmp_path / "photo.onnx"))
+    one = embedder.embed_images(tmp_path / "a.png")
+    assert one.shape == (1, embedder.card.embedding_size)
+    np.testing.assert_array_equal(embedder.embed_images(str(tmp_path / "a.png")), one)
+
+
+def test_a_model_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "b.png"):
+        write_photo(tmp_path / name, draw_face(1))
+    photos = (tmp_path / "a.png", tmp_path / "b.png")
+    for folder, threshold in (("one", 0.5), ("two", 1.0)):
+        (tmp_path / folder).mkdir()
+        path = photo_model(tmp_path / folder / "m.onnx")
+        save_card(path, replace(load_model(path).card, thresholds={"1e-3": threshold}))
+        monkeypatch.chdir(tmp_path / folder)
+        assert facelet.verify(*photos, model="m.onnx").threshold == threshold
+    save_card(path, replace(load_model(path).card, thresholds={"1e-3": 2.0}))
+    assert facelet.verify(*photos, model="m.onnx").threshold == 2.0

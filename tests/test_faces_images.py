@@ -176,3 +176,8 @@ def test_damaged_bytes_give_a_photo_or_an_image_error(kind: str, places: list[tu
         return
     assert image.dtype == np.uint8
     assert image.ndim == 3
+
+
+def test_a_photo_of_too_many_pixels_is_called_too_large_and_not_damaged() -> None:
+    with pytest.raises(ImageError, match=r"big\.png: the photo has more than 179 million pixels; shrink it first"):
+        decode_image(bomb(), "big.png")

@@ -6,6 +6,7 @@ fit is refused before the first crop. Normalising and batching are the embedder'
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -171,9 +172,13 @@ def openvino_runner(model: Model, threads: int | None) -> Runner:
     except RuntimeError as error:
         raise ModelError(f"{model.path}: OpenVINO cannot compile it ({_reason(error)})") from error
 
+    own = threading.local()  # a request holds the tensors of one run; threads that shared one would swap answers
+
     def once(planes: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return np.array(compiled(planes)[0], np.float32)
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            return np.array(own.request.infer(planes, share_inputs=True)[0], np.float32)
         except RuntimeError as error:
             raise ModelError(f"{model.path}: OpenVINO cannot run it ({_reason(error)})") from error
 
@@ -202,9 +207,12 @@ def dlib_runner(model: Model, threads: int | None) -> Runner:
     except RuntimeError as error:
         raise ModelError(f"{model.path}: dlib refuses it ({_reason(error)})") from error
 
+    turn = threading.Lock()  # the net keeps the activations of one run
+
     def run(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         chips = [np.ascontiguousarray(crop) for crop in crops]
-        return np.asarray(net.compute_face_descriptor(chips), np.float32)
+        with turn:
+            return np.asarray(net.compute_face_descriptor(chips), np.float32)
 
     return run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +71,13 @@ class Embedder:
         """The model's card."""
         return self.model.card
 
-    def embed(self, crops: NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+    def embed(
+        self, crops: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], batch_size: int = BATCH_SIZE
+    ) -> NDArray[np.float32]:
         """The embeddings of aligned crops.
 
         Args:
-            crops: `(n, card.height, card.width, 3)` uint8 RGB, n may be 0.
+            crops: `(n, card.height, card.width, 3)` uint8 RGB, or n such crops; n may be 0.
             batch_size: crops that go through the network at once, at least 1.
 
         Returns:
@@ -86,6 +88,8 @@ class Embedder:
             ModelError: the network gives embeddings of another size, or ones that are no direction.
         """
         card = self.card
+        if not isinstance(crops, np.ndarray):
+            crops = _stacked(crops, (card.height, card.width, 3))
         if crops.dtype != np.uint8 or crops.shape[1:] != (card.height, card.width, 3):
             raise InputError(
                 f"crops for {card.name}: must be uint8 (n, {card.height}, {card.width}, 3), "
@@ -114,12 +118,12 @@ class Embedder:
         return embeddings
 
     def embed_images(
-        self, paths: Iterable[str | Path], detector: Detector | None = None, align: bool = True
+        self, paths: str | Path | Iterable[str | Path], detector: Detector | None = None, align: bool = True
     ) -> NDArray[np.float32]:
         """The embeddings of photos, of the largest face in each.
 
         Args:
-            paths: the photos.
+            paths: the photos; one path alone is one photo.
             detector: what finds the faces; None is dlib's.
             align: warp the face to the template of the card; False cuts the detector's box.
 
@@ -134,5 +138,17 @@ class Embedder:
         from facelet.photo import face_crops
 
         template, height, width = self.card.template if align else "box", self.card.height, self.card.width
-        crops = [face_crops(Path(path), template, height, width, detector)[0].crop for path in paths]
-        return self.embed(np.stack(crops) if crops else np.empty((0, height, width, 3), np.uint8))
+        photos = [paths] if isinstance(paths, str | Path) else paths
+        return self.embed([face_crops(Path(path), template, height, width, detector)[0].crop for path in photos])
+
+
+def _stacked(crops: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Crops of one shape as one array.
+
+    Raises:
+        InputError: crops of different shapes.
+    """
+    try:
+        return np.stack(crops) if len(crops) else np.empty((0, *shape), np.uint8)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"crops: must be arrays of one shape {shape} ({error})") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.faces.detect import Detector
-from facelet.model_files import DEFAULT_MODEL
+from facelet.model_files import DEFAULT_MODEL, find_model, sidecar_path
 
 DEFAULT_FAR = 1e-3
 
@@ -98,9 +98,19 @@ def embed(
 
 
 def _embedder(model: str | Path | Embedder) -> Embedder:
-    return model if isinstance(model, Embedder) else _load(str(model))
+    if isinstance(model, Embedder):
+        return model
+    path = find_model(model).resolve()
+    return _load(str(model), path, _state(path))
+
+
+def _state(path: Path) -> tuple[tuple[int, int], ...]:
+    """Time and size of a model's files, so that a file that changed is read again."""
+    files = (path, path.with_suffix(".bin"), sidecar_path(path))
+    return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
 
 
 @lru_cache(maxsize=4)
-def _load(name_or_path: str) -> Embedder:
+def _load(name_or_path: str, _path: Path, _state: tuple[tuple[int, int], ...]) -> Embedder:
+    """Loaded once for each file and state of it; what is relative means another file elsewhere."""
     return Embedder.load(name_or_path)

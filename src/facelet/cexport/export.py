@@ -27,7 +27,7 @@ TENSOR_BYTES, LAYER_BYTES, CHAIN_BYTES, PIXEL_BYTES = 16, 40, 8, 3 * 256 + 3
 """Of the C code's tables, an entry each, where a pointer has 32 bits; and of the integers of pixels."""
 
 
-def export_c(model: str | Path, out: Path) -> dict[str, Any]:
+def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
     """Writes an int8 model as C99.
 
     Args:
@@ -47,6 +47,7 @@ def export_c(model: str | Path, out: Path) -> dict[str, Any]:
         GraphError: it is not int8, or holds something that the C code has no form of.
         InputError: the folder cannot be written.
     """
+    out = Path(out)
     found = load_model(model)
     card = found.card
     if found.path.suffix != ".onnx":

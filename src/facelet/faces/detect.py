@@ -7,6 +7,7 @@ return a list, largest face first, empty where no face is found.
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +46,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds faces.
+    """What finds faces; one may be used from several threads, where they take turns.
 
     Attributes:
         name: key in `DETECTORS`.
@@ -89,7 +90,7 @@ class DlibDetector:
             self._place: Any = dlib.shape_predictor(str(path))
         except RuntimeError as error:
             raise InputError(f"{path}: not a landmark model of dlib ({error})") from error
-        self._rectangle: Any = dlib.rectangle
+        self._turn = threading.Lock()  # dlib's detector keeps its picture pyramid in itself
         self.version = f"hog-{dlib.__version__}-up1-{_file_hash(path)}-1"
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -97,10 +98,11 @@ class DlibDetector:
         return _detect(image, self.max_side, self._detect_once)
 
     def _detect_once(self, image: NDArray[np.uint8]) -> list[Face]:
-        boxes, scores, _ = self._find.run(image, 1, 0.0)
+        with self._turn:
+            boxes, scores, _ = self._find.run(image, 1, 0.0)
+            shapes = [self._place(image, box) for box in boxes]
         faces = []
-        for box, score in zip(boxes, scores, strict=True):
-            shape = self._place(image, box)
+        for box, score, shape in zip(boxes, scores, shapes, strict=True):
             if shape.num_parts != 5:
                 raise InputError(
                     f"dlib: the landmark model has {shape.num_parts} points; expected the five-point model"
@@ -139,6 +141,7 @@ class YuNetDetector:
             self._net.detect(np.zeros((320, 320, 3), np.uint8))
         except (cv2.error, AttributeError) as error:
             raise InputError(f"{model_path}: OpenCV {cv2.__version__} cannot run this file as YuNet") from error
+        self._turn = threading.Lock()  # the net is set to the size of one photo
         self.version = f"yunet-{_file_hash(model_path)}-{score_threshold:g}-1"
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -147,8 +150,9 @@ class YuNetDetector:
 
     def _detect_once(self, image: NDArray[np.uint8]) -> list[Face]:
         bgr = np.ascontiguousarray(image[..., ::-1])
-        self._net.setInputSize((image.shape[1], image.shape[0]))
-        _, rows = self._net.detect(bgr)
+        with self._turn:
+            self._net.setInputSize((image.shape[1], image.shape[0]))
+            _, rows = self._net.detect(bgr)
         faces = []
         for row in np.empty((0, 15)) if rows is None else np.asarray(rows, dtype=np.float64):
             x, y, width, height = (float(v) for v in row[:4])

@@ -21,8 +21,9 @@ from facelet.errors import ImageError, MissingFileError
 MAX_SIDE = 4096
 """Longest side of a returned image in pixels; larger photos are shrunk with antialiasing."""
 
-MAX_PIXELS = 400_000_000
-"""Photos with more pixels than this are refused before they are decoded (a decompression bomb, or a map)."""
+MAX_PIXELS = 178_956_970
+"""Photos with more pixels than this are refused before they are decoded (a decompression bomb, or a map); Pillow's own
+limit."""
 
 _DECODE_ERRORS = (
     OSError,
@@ -36,7 +37,6 @@ _DECODE_ERRORS = (
     ZeroDivisionError,
     struct.error,
     MemoryError,
-    Image.DecompressionBombError,
 )
 
 
@@ -94,15 +94,14 @@ def _decode(file: BinaryIO, where: str) -> NDArray[np.uint8]:
             with Image.open(file) as photo:
                 width, height = photo.size
                 if width * height > MAX_PIXELS:
-                    raise ImageError(
-                        f"{where}: the photo has {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million; "
-                        "shrink it first"
-                    )
+                    raise Image.DecompressionBombError(f"{width} x {height} pixels")
                 photo.draft("RGB" if photo.mode in ("RGB", "YCbCr") else None, (MAX_SIDE, MAX_SIDE))
                 photo.load()
                 return _upright_rgb(photo)
-        except ImageError:
-            raise
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{where}: the photo has more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
+            ) from error
         except UnidentifiedImageError as error:
             raise ImageError(f"{where}: not an image that can be read; expected JPEG, PNG, WebP, ...") from error
         except _DECODE_ERRORS as error:
