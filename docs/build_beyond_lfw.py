@@ -55,11 +55,15 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def identification_table(found: Found) -> str:
-    """Rank and DIR of each model."""
+    """Rank and DIR of each model; there is no DIR where nobody is an impostor."""
     return table(
         ["model", "rank-1 %", "rank-5 %", "DIR % at FAR 1e-1", "DIR % at FAR 1e-2"],
         [
-            [name, *(percent(r["rank"][k]) for k in ("1", "5")), *(percent(r["dir"][k]) for k in ("1e-1", "1e-2"))]
+            [
+                name,
+                *(percent(r["rank"][k]) for k in ("1", "5")),
+                *(percent(r["dir"][k]) if k in r["dir"] else "-" for k in ("1e-1", "1e-2")),
+            ]
             for name, r in found.items()
         ],
     )
@@ -231,12 +235,12 @@ def page(measured: Reports) -> str:
     study = json.loads((DOCS / "studies" / "seen.json").read_text())
     low, high = sorted(row["tar"] for row in study["rows"] if "seed" not in row)
     commands = "\n".join(
-        f"    facelet evaluate MODEL --benchmark {b:<18} --data {'TRANSFER' if b == 'heldout' else 'LFW     '} --detector yunet --threads 1 --json"
+        f"    facelet evaluate MODEL --benchmark {b:<18} --threads 1 --json --data {'TRANSFER' if b == 'heldout' else 'LFW --detector yunet'}"
         for b in BENCHMARKS
     )
     return f"""# Beyond LFW's pairs: identification, clustering, held-out people, bad pictures
 
-Five students and one of their teachers (mobilefacenet-foamliu), faces found by YuNet, no flip averaging. One CPU thread.
+Five students and one of their teachers (mobilefacenet-foamliu), faces of LFW found by YuNet, no flip averaging. One CPU thread.
 
 {commands}
 
@@ -321,8 +325,8 @@ of a figure near 95 % is 0.7 points.
 
 {robustness_table(rob)}
 
-Strengths: {"; ".join(f"{name}: {how.what}" for name, how in DEGRADATIONS.items())}. Blur and resolution are for a crop 112
-pixels wide. Occlusion is one grey square at a random place.
+Strengths: {"; ".join(f"{name}: {how.what}" for name, how in DEGRADATIONS.items())}. Blur is for a crop 112
+pixels wide and scaled to others; resolution is in pixels whatever the crop's size. Occlusion is one grey square at a random place.
 
 Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student more than
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild

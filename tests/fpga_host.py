@@ -36,17 +36,12 @@ def exported(graph: Graph, config: EngineConfig, folder: Path) -> Path:
     return folder
 
 
-def run_host(
-    folder: Path, *arguments: str, device: str = "", code: int = 0, env: Mapping[str, str] | None = None
-) -> str:
-    """What `facelet_host` prints; it is compiled where it has not been yet.
+def host_environment(folder: Path, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that the host program runs in; it is compiled where it has not been yet.
 
     Args:
         folder: that was exported.
-        arguments: of the program.
-        device: part of the device's name.
-        code: exit code that is expected.
-        env: more variables of the environment.
+        env: more variables.
     """
     compiler, spec = shutil.which("g++"), importlib.util.find_spec("pyopencl")
     if compiler is None:
@@ -69,10 +64,25 @@ def run_host(
             [str(own.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         )
     environment.pop("CL_CONFIG_CPU_TBB_NUM_WORKERS", None)
+    return environment
+
+
+def run_host(
+    folder: Path, *arguments: str, device: str = "", code: int = 0, env: Mapping[str, str] | None = None
+) -> str:
+    """What `facelet_host` prints.
+
+    Args:
+        folder: that was exported.
+        arguments: of the program.
+        device: part of the device's name, or one of Python's; empty: not given.
+        code: exit code that is expected.
+        env: more variables of the environment.
+    """
     done = subprocess.run(
-        [str(host), "--device", device, *arguments],
+        [str(folder / "facelet_host"), *(["--device", device] if device else []), *arguments],
         cwd=folder,
-        env=environment,
+        env=host_environment(folder, env),
         capture_output=True,
         text=True,
         check=False,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,32 @@ def test_a_name_that_is_no_utf8_is_sorted_and_shown(cli: Cli, model: Path, tmp_p
     page = (out / "index.html").read_text()
     assert "caf\\xe9.png" in page
     assert 'href="person-001/caf%E9.png"' in page
+
+
+@pytest.mark.parametrize("more", [(), ("--link",)])
+def test_photos_may_vanish_while_they_are_sorted(
+    cli: Cli, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    from facelet.linkage import merge_tree
+    from facelet.photo import face_crops
+
+    def vanish_before_it_is_read(path: Path, *arguments: Any) -> Any:
+        (photos / "d.png").unlink(missing_ok=True)
+        return face_crops(path, *arguments)
+
+    def vanish_before_it_is_copied(*arguments: Any, **options: Any) -> Any:
+        (photos / "b.png").unlink()
+        return merge_tree(*arguments, **options)
+
+    monkeypatch.setattr("facelet.photo_clusters.face_crops", vanish_before_it_is_read)
+    ended = cluster(cli, model, photos, tmp_path / "out", "--json", *more)
+    assert ended.code == 0, ended.err
+    assert [entry["photo"] for entry in json.loads(ended.out)["unreadable"]] == ["broken.jpg", "d.png"]
+    monkeypatch.setattr("facelet.photo_clusters.merge_tree", vanish_before_it_is_copied)
+    ended = cluster(cli, model, photos, tmp_path / "again", "--quiet", *more)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"facelet: {photos / 'b.png'}: is gone since it was read; run again\n"
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_a_face_is_searched(

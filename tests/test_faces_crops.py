@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from drawn_faces import draw_face, write_photo
 from facelet.errors import ImageError, InputError, MissingFileError, UnknownNameError
 from facelet.faces.align import align, center_crop
-from facelet.faces.crops import CropCache, crop_benchmark, crop_packed
+from facelet.faces.crops import CropCache, benchmark_faces, crop_benchmark, crop_packed
 from facelet.faces.detect import Face
 from facelet.faces.images import read_image
 from facelet.faces.templates import TEMPLATES
@@ -132,6 +133,24 @@ def test_a_cache_that_cannot_be_used_is_refused(photos: list[Path], tmp_path: Pa
     (tmp_path / "odd" / "faces.sqlite").write_bytes(b"not a table " * 100)
     with pytest.raises(InputError, match=r"faces\.sqlite"):
         crop_benchmark(photos, BrightDetector(), "arcface", 64, 64, CropCache(tmp_path / "odd"))
+
+
+def test_a_table_that_fails_within_a_run_is_refused_in_one_line(photos: list[Path], cache: CropCache) -> None:
+    crop_benchmark(photos, BrightDetector(), "arcface", 64, 64, cache)
+    table = cache.root / "faces.sqlite"
+    for log in cache.root.glob("faces.sqlite-*"):
+        log.unlink()
+    content = bytearray(table.read_bytes())
+    content[4096:8192] = bytes([255]) * 4096  # the header stays sound, so that it opens
+    table.write_bytes(content)
+    with pytest.raises(InputError, match=r"faces\.sqlite: .*malformed.*delete it, or set FACELET_CACHE"):
+        crop_benchmark(photos, BrightDetector(), "arcface", 32, 32, cache)
+    with pytest.raises(InputError, match=r"faces\.sqlite: .*malformed"):
+        benchmark_faces(photos, BrightDetector(), cache)
+    table.unlink()
+    for what in ("database is locked", "database or disk is full"):
+        with pytest.raises(InputError, match=f"{what}.*FACELET_CACHE"), cache.faces():
+            raise sqlite3.OperationalError(what)
 
 
 def test_what_is_not_there_is_refused(photos: list[Path], cache: CropCache) -> None:

@@ -17,6 +17,7 @@ from facelet.fpga.engine import EngineConfig, pipecnn
 from facelet.fpga.explore import Candidate, explore, net_ms
 from facelet.fpga.pipecnn import pipecnn_dsp, pipecnn_kle, pipecnn_m20k
 from facelet.fpga.published import alexnet
+from facelet.fpga.report import design_report
 from facelet.fpga.resources import check_fits, usage, with_windows
 from facelet.fpga.schedule import layer_shapes
 from facelet.fpga.validate import alexnet_ms, points
@@ -148,6 +149,16 @@ def test_weights_that_stay_are_waited_for_once_per_lane_group() -> None:
     assert cost.memory_cycles == (512 + 512 + 128) / 8
     assert cost.cycles == 144 + 16 + 300  # the bus is slower than the array with its stalls
     assert cost.bound == "fill"
+
+
+def test_the_efficiency_of_the_dense_array_counts_its_own_products() -> None:
+    # 16 x 16 channels on 4 x 4 pixels: 4,096 products; an array of 64 could do 64 in every cycle of the frame
+    shapes = (LayerShape("dense", DENSE, 16, 16, 4, 4), LayerShape("dw", DEPTHWISE, 16, 16, 4, 4, 3, 3))
+    board = BOARDS["de1-soc"]
+    report = design_report("two", shapes, EngineConfig(8, 8, 8), board, "by hand")
+    cycles = report.ms * 1e3 * board.clock_mhz
+    assert report.macs == 4096 + 16 * 16 * 9
+    assert report.efficiency == pytest.approx(4096 / (64 * cycles))
 
 
 def test_depthwise_layers_and_pools() -> None:

@@ -74,8 +74,8 @@ def test_the_host_program_runs_the_net_in_one_launch(tmp_path: Path) -> None:
     drivers.mkdir()
     (drivers / "emulator.icd").write_text(f"{emulator_library()}\n")
     env = {"OCL_ICD_VENDORS": str(drivers)}
-    for _ in range(2):
-        assert "every integer is right" in run_host(folder, "--check", device="FPGA", env=env)
+    for device in ("FPGA", "intel-fpga"):
+        assert "every integer is right" in run_host(folder, "--check", device=device, env=env)
 
 
 def test_a_net_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

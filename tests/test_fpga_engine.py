@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from facelet.fpga.table import FIELDS, MOST_TAPS
 from facelet.graph.ir import Graph
 from facelet.graph.onnx_write import write_graph
 from facelet.model_files import with_card
-from fpga_host import SMALL, UNEVEN, exported, noise, run_host
+from fpga_host import SMALL, UNEVEN, exported, host_environment, noise, run_host
 from tiny_engine import Int8Builder, one_layer, plain_int8, tiny_int8
 from tiny_engine import ties as ties_graph
 from tiny_models import tiny_card
@@ -123,9 +124,10 @@ def test_a_map_goes_to_memory_and_back() -> None:
     assert np.array_equal(table.from_arena(table.input, arena), values)
 
 
-def test_windows_of_a_row_are_even_and_their_trips_are_counted() -> None:
+def test_windows_of_a_row_are_of_one_width_as_far_as_it_divides_and_their_trips_are_counted() -> None:
     shape = LayerShape("conv", DENSE, 16, 16, 2, 12, 1, 1)
     assert window_pairs(shape, EngineConfig(8, 8, gp=7)) == {(6, 6): 4}
+    assert window_pairs(replace(shape, out_w=28), EngineConfig(8, 8, gp=6)) == {(6, 6): 6, (6, 4): 2, (4, 6): 2}
     assert window_pairs(shape, replace(pipecnn(8, 8, cached=True), gp=7)) == {(7, 5): 2, (5, 7): 2}
     # 2 lane groups x 2 rows x 12 columns x 2 vectors; 12 vectors are read before the first product
     assert loop_trips(shape, EngineConfig(8, 8, gp=7)) == (12, 96)
@@ -297,7 +299,84 @@ def test_the_host_program_refuses_in_one_line(tmp_path: Path) -> None:
     assert "usage" in run_host(folder, "a.ppm", code=2)
 
 
+def test_python_s_names_of_devices_are_the_host_program_s(tmp_path: Path) -> None:
+    folder = exported(one_layer(), SMALL, tmp_path)
+    assert "Portable Computing Language" in run_host(folder, "--check", env={"FACELET_OPENCL_DEVICE": "pocl"})
+    assert "every integer is right" in run_host(folder, "--check", device="pocl")
+    assert "of the name 'pocl-0.1'" in run_host(folder, "--check", device="pocl-0.1", code=2)
+    intel = Path(sys.prefix) / "lib" / "libintelocl.so"
+    if intel.exists():
+        (tmp_path / "intel.icd").write_text(f"{intel}\n")
+        assert "Intel(R) OpenCL" in run_host(folder, "--check", device="intel", env={"OCL_ICD_VENDORS": str(tmp_path)})
+
+
+def test_make_check_keeps_to_the_chosen_device(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    folder = exported(one_layer(), SMALL, tmp_path)
+    environment = host_environment(folder, {"FACELET_OPENCL_DEVICE": "nosuch"})
+
+    def check(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [make, "check", *more], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert "no OpenCL device of the name 'nosuch'" in check().stderr
+    assert "every integer is right" in check("DEVICE=Portable Computing").stdout
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("lookup", None),
+        ("lookup", lambda whole: whole[:100]),
+        ("color", lambda _whole: b"\0\1\3"),
+        ("color", lambda whole: whole[:2]),
+        ("table", lambda whole: whole[:-4]),
+        ("places", lambda whole: whole[:-4]),
+        ("places", lambda whole: b"\xff\xff\xff\x7f" + whole[4:]),
+        ("places", lambda whole: b"\xff\xff\xff\xff" + whole[4:]),
+        ("params", None),
+        ("facts", lambda whole: whole.replace(b"embedding_size 10", b"embedding_size -1")),
+        ("facts", lambda whole: whole.replace(b"threshold", b"thresholt")),
+    ],
+)
+def test_a_damaged_model_is_refused(
+    host: Path, tmp_path: Path, part: str, content: Callable[[bytes], bytes] | None
+) -> None:
+    parts = read_parts((host / "model.bin").read_bytes())
+    whole = parts.pop(part)
+    if content is not None:
+        parts[part] = content(whole)
+        assert parts[part] != whole
+    model = tmp_path / "model.bin"
+    model.write_bytes(pack_model(parts))
+    (tmp_path / "a.ppm").write_bytes(ppm(np.zeros((8, 8, 3), np.uint8)))
+    image = str(tmp_path / "a.ppm")
+    said = run_host(host, "--model", str(model), image, image, device="Portable", code=2)
+    assert said.startswith(f"facelet_host: {model}: damaged")
+    assert said.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder."""
+    return exported(one_layer(), SMALL, tmp_path_factory.mktemp("host"))
+
+
+def read_parts(packed: bytes) -> dict[str, bytes]:
+    """What `pack_model` packed."""
+    at, parts = 8, {}
+    while at < len(packed):
+        name, size = packed[at : at + 16].rstrip(b"\0").decode(), int.from_bytes(packed[at + 16 : at + 24], "little")
+        parts[name] = packed[at + 24 : at + 24 + size]
+        at += 24 + size
+    return parts
+
+
 def test_model_bin_names_its_parts() -> None:
+    assert read_parts(pack_model({"ab": b"xyz", "c": b""})) == {"ab": b"xyz", "c": b""}
     assert pack_model({"ab": b"xyz"}) == b"FACELET1" + b"ab" + bytes(14) + b"\x03" + bytes(7) + b"xyz"
 
 

@@ -184,6 +184,21 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
         "too large to compute while reading",
     ),
     "text": (model_of([node("Add", "x", "w")], {"w": np.array(["a"])}), "not numbers|damaged"),
+    "whole by zero": (
+        model_of([node("Div", "a", "b", output="s"), node("Reshape", "x", "s")], {"a": np.arange(2), "b": np.array(0)}),
+        "Div 'the_Div': divides a whole number by zero",
+    ),
+    "whole too large": (
+        model_of(
+            [node("Mul", "a", "b", output="s"), node("Relu", "x")],
+            {"a": np.ones((2**20, 1), np.int64), "b": np.ones((1, 2**20), np.int64)},
+        ),
+        "gives a tensor of|too large to compute while reading",
+    ),
+    "whole of other shapes": (
+        model_of([node("Mul", "a", "b", output="s"), node("Relu", "x")], {"a": np.arange(2), "b": np.arange(3)}),
+        "cannot be broadcast together",
+    ),
     "constant": (model_of([node("Relu", "w")], {"w": KERNEL}), "is a constant|no node"),
 }
 
@@ -216,6 +231,80 @@ def test_shapes_are_worked_out_while_reading() -> None:
     graph = read_graph(model_of(nodes, weights), batch=5)
     assert [n.op for n in graph.nodes] == ["Reshape"]
     assert graph.shapes["y"] == (5, 192)
+
+
+WHOLE: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray[Any, Any]]]] = {
+    # x is n x 3 x 8 x 8; the nodes make the target "t" of a Reshape
+    "towards zero": (
+        # 3 x 8 x 8 / (-5 / 2 + 5) = 192 / 3, not 192 / 2 as -5 / 2 rounded down would have it
+        [
+            node("Div", "minus", "two", output="a"),
+            node("Add", "a", "five", output="b"),
+            node("Concat", "zero", "b", "rest", output="t", axis=0),
+        ],
+        {"minus": np.array([-5]), "two": np.array([2]), "five": np.array([5])},
+    ),
+    "half of a width": (
+        [
+            node("Shape", "x", output="shape"),
+            node("Slice", "shape", "three", "four", output="width"),
+            node("Div", "width", "five", output="a"),  # 8 / 5 = 1
+            node("Mul", "a", "six", output="b"),
+            node("Concat", "zero", "rest", "b", output="t", axis=0),
+        ],
+        {"three": np.array([3]), "four": np.array([4]), "five": np.array([5]), "six": np.array([6])},
+    ),
+    "beyond 2^24": (
+        # (2^24 + 1) x 3 - 3 x 2^24 + 1 = 4; in float32 2^24 + 1 is 2^24
+        [
+            node("Add", "large", "one", output="a"),
+            node("Mul", "a", "three", output="b"),
+            node("Sub", "b", "thrice", output="c"),
+            node("Add", "c", "one", output="d"),
+            node("Concat", "zero", "d", "rest", output="t", axis=0),
+        ],
+        {"large": np.array([2**24]), "one": np.array([1]), "three": np.array([3]), "thrice": np.array([3 * 2**24])},
+    ),
+    "moved before": (
+        [
+            node("Shape", "x", output="shape"),
+            node("Reshape", "shape", "two_rows", output="rows"),
+            node("Div", "rows", "five", output="a"),  # n x 3 and 8 x 8: 0, 0, 1, 1
+            node("Mul", "a", "two", output="b"),
+            node("Reshape", "b", "rest", output="flat"),
+            node("Slice", "flat", "two", "four", output="twos"),
+            node("Concat", "zero", "twos", "rest", output="t", axis=0),
+        ],
+        {"two_rows": np.array([2, 2]), "five": np.array(5), "two": np.array([2]), "four": np.array([4])},
+    ),
+    "numbers without axes": (
+        # what torch writes for x.reshape(x.shape[0], x.shape[1] * x.shape[2], -1)
+        [
+            node("Shape", "x", output="shape"),
+            node("Gather", "shape", "one", output="channels"),
+            node("Gather", "shape", "two", output="height"),
+            node("Mul", "channels", "height", output="a"),
+            node("Unsqueeze", "a", "zero", output="b"),
+            node("Concat", "zero", "b", "rest", output="t", axis=0),
+        ],
+        {"one": np.array(1), "two": np.array(2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_shapes_are_whole_numbers(name: str) -> None:
+    nodes, weights = WHOLE[name]
+    model = model_of([*nodes, node("Reshape", "x", "t")], {"zero": np.array([0]), "rest": np.array([-1]), **weights})
+    for made in model.graph.node:
+        made.name = made.output[0]  # onnxruntime wants no name twice
+    x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(run(read_graph(model, 2), {"x": x})["y"], by_onnxruntime(model, x))
+
+
+def test_a_number_keeps_its_shape() -> None:
+    graph = read_graph(model_of([node("Mul", "x", "c")], {"c": np.array(2, np.float32)}))
+    assert graph.shapes["c"] == graph.constants["c"].shape == ()
 
 
 def test_a_part_of_a_shape_is_a_part() -> None:
@@ -297,6 +386,16 @@ def test_a_length_over_the_batch_keeps_it_closed() -> None:
     graph = read_graph(model_of([node("ReduceL2", "x", "a")], {"a": np.array([0])}), batch=1)
     assert graph.shapes["y"][0] == 1  # as if it were the batch
     assert write_graph(graph).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Pow"])
+def test_operands_of_other_ranks_keep_the_batch_closed(op: str) -> None:
+    nodes = [node("ReduceL2", "x", "a", output="length", keepdims=0), node(op, "x", "length")]
+    model = model_of(nodes, {"a": np.array([1])}, shape=("n", 4))  # with 4 images not a row but an image its length
+    written = write_graph(read_graph(model, batch=1))
+    assert [d.dim_value for d in written.graph.input[0].type.tensor_type.shape.dim] == [1, 4]
+    x = np.random.default_rng(1).uniform(0.5, 1, (1, 4)).astype(np.float32)
+    np.testing.assert_allclose(by_onnxruntime(written, x), by_onnxruntime(model, x), rtol=1e-6)
 
 
 def test_a_batch_that_the_file_fixes_can_be_another() -> None:

@@ -27,7 +27,7 @@ from facelet.quantize.build import build, rounded_slopes, weight_fractions
 from facelet.quantize.calibrate import calibrate, unit
 from facelet.quantize.equalise import equalise
 from facelet.quantize.prepare import prepare
-from facelet.quantize.report import layer_noise
+from facelet.quantize.report import FLOAT32_DB, layer_noise
 from tiny_graphs import Builder
 from tiny_models import tiny_card
 
@@ -271,6 +271,137 @@ def test_foreign_scales_are_refused() -> None:
     scale.CopyFrom(numpy_helper.from_array(np.array(0.01, np.float32), scale.name))
     with pytest.raises(GraphError, match=r"its scale 0.01 is no power of two; use facelet quantize"):
         read_graph(model)
+
+
+def small_net(seed: int = 0) -> Builder:
+    """A convolution and a pool, of 4 x 8 x 8; the builder's last output is what follows can read."""
+    b = Builder({"image": (1, 3, 8, 8)}, seed)
+    b.add("MaxPool", b.conv("image", 4, activation="Relu"), kernel=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0))
+    return b
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fractions"),
+    # 2.64 at 5 bits is 84 and at 6 bits 169, 255 at -1 bits 127.5; in [-1, 1] 7 bits, though 1 becomes 127
+    [(-1, 1, {7}), (0, 1, {7}), (-0.1, 0.1, {7}), (-2.1, 2.64, {5}), (0, 255, {-2, -1}), (0, 0, {7})],
+)
+def test_an_input_of_any_range_is_calibrated(low: float, high: float, fractions: set[int]) -> None:
+    b = Builder({"image": (1, 3, 8, 8)})
+    graph = b.graph([b.conv(b.conv("image", 8, (3, 3), activation="Relu"), 6, (6, 6))])
+    x = np.random.default_rng(0).uniform(low, high, (12, 3, 8, 8)).astype(np.float32)
+    x[:, 0] = high  # at the end of the range, where 6 bits would be exact for 1
+    result = calibrate(graph, x, by_onnxruntime)
+    assert result.fractions["image"] in fractions
+    assert result.error < 0.002
+    np.testing.assert_array_equal(by_onnxruntime(result.quantized, x), run(result.quantized, x))
+
+
+@pytest.mark.parametrize("high", [1.0, 2.5])
+@pytest.mark.parametrize("op", ["Concat", "MaxPool", "residual"])
+def test_an_input_may_be_read_by_more_than_convolutions(op: str, high: float) -> None:
+    b = Builder({"image": (1, 3, 8, 8)})
+    if op == "Concat":
+        last = b.add("Concat", "image", b.conv("image", 5), axis=1)
+    elif op == "MaxPool":
+        last = b.add("MaxPool", "image", kernel=(2, 2), strides=(1, 1), pads=(0, 0, 0, 0))
+    else:
+        last = b.conv(b.conv("image", 5), 3, residual="image")
+    graph = b.graph([b.conv(last, 6, b.shapes[last][2:])])
+    x = np.random.default_rng(0).uniform(-high, high, (12, 3, 8, 8)).astype(np.float32)
+    result = calibrate(graph, x, by_onnxruntime)
+    assert result.error < 0.002
+    np.testing.assert_array_equal(by_onnxruntime(result.quantized, x), run(result.quantized, x))
+
+
+def test_a_layer_that_is_zero_on_every_image_is_quantized() -> None:
+    b = Builder({"image": (1, 3, 8, 8)})
+    dead = b.conv("image", 8, activation="Relu")
+    b.constants[b.nodes[-1].inputs[2]] -= np.float32(100)
+    joined = b.add("Concat", b.conv(dead, 4, activation="Relu"), b.conv("image", 4), axis=1)
+    graph = b.graph([b.conv(joined, 6, (8, 8))])
+    x = images(graph, 8)
+    result = calibrate(graph, x, by_onnxruntime)
+    assert result.error < 0.002
+    assert layer_noise(result, x)[-1].snr_db == FLOAT32_DB  # the command writes it as JSON, which has no infinity
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 1, 1, 1), (1, 4, 1, 1)])
+def test_a_constant_may_stand_first(op: str, shape: tuple[int, ...]) -> None:
+    b = small_net()
+    graph = b.graph([b.add(op, b.constant(*shape), b.nodes[-1].output)])
+    prepared = prepare(graph)
+    assert [node.op for node in prepared.nodes] == ["FusedConv", "MaxPool", "FusedConv"]
+    assert difference(graph, prepared) < 1e-5
+
+
+def concat_of_a_constant() -> Graph:
+    b = small_net()
+    return b.graph([b.add("Concat", b.nodes[-1].output, b.constant(1, 2, 8, 8), axis=1)])
+
+
+def dense_of_rows() -> Graph:
+    b = small_net()
+    rows = b.add("Reshape", b.nodes[-1].output, shape=(4, 64))
+    return b.graph([b.add("Gemm", rows, b.constant(5, 64), b.constant(5))])
+
+
+def constant_minus_image(*shape: int) -> Graph:
+    b = small_net()
+    return b.graph([b.add("Sub", b.constant(*shape), b.nodes[-1].output)])
+
+
+def constant_of_higher_rank() -> Graph:
+    b = small_net()
+    return b.graph([b.add("Mul", b.nodes[-1].output, b.constant(1, 1, 1, 1, 1))])
+
+
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        (concat_of_a_constant(), "Concat 'Concat_2': int8 has no form of a constant operand; leave it out"),
+        (dense_of_rows(), "Gemm 'Gemm_3': int8 has a form of it where each image is one row"),
+        (constant_minus_image(), "Sub 'Sub_2': int8 has no form of it with these operands"),
+        (constant_minus_image(1, 1, 1, 1), "Sub 'Sub_2': int8 has no form of it with these operands"),
+        (constant_of_higher_rank(), "Mul 'Mul_2': int8 has no form of it with these operands"),
+    ],
+    ids=["concat", "rows", "number minus", "constant minus", "rank"],
+)
+def test_what_has_no_int8_form_is_named(graph: Graph, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        calibrate(graph, images(graph, 8), by_onnxruntime)
+
+
+@pytest.mark.parametrize("op", ["Concat", "MaxPool"])
+def test_opencl_refuses_to_move_the_integers_of_an_input_image(op: str) -> None:
+    from facelet.opencl.lower import lower
+
+    b = Builder({"image": (1, 3, 8, 8)})
+    if op == "Concat":
+        last = b.add("Concat", "image", b.conv("image", 5), axis=1)
+    else:
+        last = b.add("MaxPool", "image", kernel=(2, 2), strides=(1, 1), pads=(0, 0, 0, 0))
+    graph = b.graph([b.conv(last, 6, b.shapes[last][2:])])
+    quantized = calibrate(graph, images(graph, 8), by_onnxruntime).quantized
+    with pytest.raises(GraphError, match=f"an input image read by {op}"):
+        lower(optimise(quantized))
+
+
+def test_a_constant_among_integers_is_kept() -> None:
+    shapes: dict[str, tuple[int, ...]] = {"x": (1, 2, 3, 3), "q": (1, 2, 3, 3), "d": (1, 2, 3, 3)}
+    shapes |= dict.fromkeys(("joined", "whole", "y"), (1, 4, 3, 3))
+    nodes = (
+        Node("QuantizeLinear", ("x",), "q", {"fraction": 5}),
+        Node("DequantizeLinear", ("q",), "d", {"fraction": 5}),
+        Node("Concat", ("d", "c"), "joined", {"axis": 1}),
+        Node("QuantizeLinear", ("joined",), "whole", {"fraction": 5}),
+        Node("DequantizeLinear", ("whole",), "y", {"fraction": 5}),
+    )
+    constant = np.full((1, 2, 3, 3), 0.4, np.float32)  # between two integers
+    graph = Graph("g", ("x",), ("y",), nodes, {"c": constant}, {**shapes, "c": constant.shape}).check()
+    x, optimised = images(graph, 1), optimise(graph)
+    np.testing.assert_array_equal(run(optimised, x), by_onnxruntime(graph, x))
+    np.testing.assert_array_equal(by_onnxruntime(optimised, x), by_onnxruntime(graph, x))
 
 
 def test_calibration_comes_near_and_tells_the_noise() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facelet.assets import KNOWN_MODELS
-from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError
+from facelet.errors import GraphError, InputError, MissingFileError, ModelError, UnknownNameError
+from facelet.graph.read import read_net
 from facelet.model import CARD_KEY, Card
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model, save_card, sidecar_path
 from tiny_models import tiny_card, tiny_onnx, write_tiny
@@ -122,6 +123,8 @@ def test_thresholds_are_found_by_value_not_by_spelling() -> None:
         ("mean", [1, 2], "mean must be three numbers"),
         ("scale", ["a", "b", "c"], "scale must be three numbers"),
         ("mean", 7, "mean must be three numbers"),
+        ("mean", [10**400, 1, 1], "mean must be three numbers"),
+        ("metrics", {"lfw": -(10**400)}, "metrics must map names to numbers"),
         ("thresholds", [1], "thresholds must map names to numbers"),
         ("thresholds", {"1e-3": 9.0}, "squared distances in 0..4"),
         ("thresholds", {"low": 1.0}, "false accept rates"),
@@ -147,7 +150,14 @@ def test_a_wrong_field_is_named(field: str, value: object, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "not JSON"), ("[1]", "must be a JSON object"), ('{"name": "x"}', "lacks height, width, template")],
+    [
+        ("{", "not JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"name": "x"}', "lacks height, width, template"),
+        ('{"mean": ' + 100_000 * "[" + 100_000 * "]" + "}", "the card cannot be read"),
+        (f'{{"macs": {5000 * "9"}}}', "the card cannot be read"),
+    ],
+    ids=["cut off", "list", "lacks fields", "brackets", "digits"],
 )
 def test_a_broken_card_is_named(text: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
@@ -184,6 +194,33 @@ def test_files_that_are_no_model(tmp_path: Path, name: str, content: bytes, word
     path.write_bytes(content)
     with pytest.raises(ModelError, match=words):
         load_model(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".onnx", "a" * 5000, "a" * 5000 + "/b.xml"])
+def test_a_name_that_is_too_long_is_one_line(name: str) -> None:
+    with pytest.raises(ModelError, match=": cannot be read"):
+        load_model(name)
+    with pytest.raises((MissingFileError, InputError), match=r"no such model file|cannot be written"):
+        save_card(name, tiny_card())
+    with pytest.raises(GraphError, match=r"not a readable ONNX file|not an IR|only \.onnx files"):
+        read_net(name)
+
+
+def test_a_name_without_room_for_a_sidecar_has_none(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / f"{'a' * 250}.onnx")
+    with pytest.raises(ModelError, match="no card"):
+        load_model(path)
+
+
+def test_text_does_for_a_path(tmp_path: Path) -> None:
+    path, beside = write_tiny(tmp_path / "m.onnx", tiny_card()), tmp_path / "c.json"
+    beside.write_text(tiny_card(name="given").to_json())
+    assert load_model(str(path), str(beside)).card.name == "given"
+    save_card(str(path), tiny_card(name="saved"))
+    assert load_model(str(path)).card.name == "saved"
+    assert read_net(str(path)).outputs == read_net(path).outputs
+    with pytest.raises(ModelError, match="cannot be read as text"):
+        load_model(path, "c\0.json")
 
 
 def test_a_card_is_never_written_in_part(tmp_path: Path) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from conftest import Ended
 from facelet.errors import DeviceError, InputError
 from facelet.graph import reference
-from facelet.graph.ir import Array
-from facelet.opencl.config import AVX512
+from facelet.graph.ir import Array, Graph, Node
+from facelet.opencl.config import AVX512, Tile
 from facelet.opencl.device import Device
 from facelet.opencl.lower import lower
 from facelet.opencl.program import Launch, Program
 from facelet.opencl.sample import sample_graph
 from facelet.opencl.session import MOST_RUNS, Session
-from facelet.opencl.tune import convolutions, tune, tuned_tiles
+from facelet.opencl.tune import _keep, convolutions, tune, tuned_tiles
 
 DEVICE = Device("made-up", "Nobody", "nothing", "1.0", "cpu", 2, AVX512)
 
@@ -111,6 +113,17 @@ def test_a_missing_input_is_refused() -> None:
         session.run({})
 
 
+def test_inputs_with_different_numbers_of_images_are_refused() -> None:
+    add = Node("Add", ("a", "b"), "y", {})
+    graph = Graph("two", ("a", "b"), ("y",), (add,), {}, {"a": (1, 4), "b": (1, 4), "y": (1, 4)})
+    session = Session(lower(graph), FakeRuntime())
+    few, many = np.ones((2, 4), np.float32), np.ones((4, 4), np.float32)
+    for feeds in ({"a": few, "b": many}, {"a": many, "b": few}):
+        with pytest.raises(InputError, match="two: its inputs hold different numbers of images"):
+            session.run(feeds)
+    assert session.run({"a": few, "b": few})["y"].shape == (2, 4)
+
+
 def test_many_images_go_in_parts() -> None:
     runtime = FakeRuntime()
     session = Session(lower(sample_graph()), runtime)
@@ -130,3 +143,47 @@ def test_tuning_takes_the_fastest_and_remembers_it() -> None:
     count = len(runtime.loaded)
     assert tune(graph, runtime, AVX512) == best
     assert len(runtime.loaded) == count
+
+
+def test_two_processes_that_tune_keep_each_other_s_tiles() -> None:
+    graph = sample_graph()
+    key, other = next(iter(convolutions(graph))), Tile(1, 2, 1)
+
+    class Meanwhile(FakeRuntime):
+        """While it measures, another process adds a tile."""
+
+        def load(self, program: Program, *, whole: bool) -> FakeExecutable:
+            _keep(DEVICE, "of another net", other)
+            return super().load(program, whole=whole)
+
+    best = tune(graph, Meanwhile(), AVX512)
+    assert best == tuned_tiles(DEVICE)
+    assert best["of another net"] == other
+    assert key in best
+
+
+def test_what_was_tuned_before_an_interruption_is_kept() -> None:
+    graph = sample_graph()
+    first = next(iter(convolutions(graph)))
+
+    def stop(done: int, _total: int, _key: str) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(graph, FakeRuntime(), AVX512, stop)
+    assert set(tuned_tiles(DEVICE)) == {first}
+
+
+def test_drivers_that_differ_late_in_a_long_version_have_tiles_of_their_own() -> None:
+    long = replace(DEVICE, version="OpenCL 3.0 PoCL 3.0-rc2 Linux, Release, RELOC, LLVM 14.0.6, " + "x" * 120)
+    _keep(long, "key", Tile(1, 2, 1))
+    assert tuned_tiles(long) == {"key": Tile(1, 2, 1)}
+    assert tuned_tiles(replace(long, version=long.version + "1")) == {}
+
+
+def test_a_net_without_a_convolution_to_tune_is_refused(cli: Callable[..., Ended]) -> None:
+    pytest.importorskip("pyopencl")
+    ended = cli("compile", "facelet_xs_int8", "--tune", "--quiet")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "nothing to tune" in ended.err

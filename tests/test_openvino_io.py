@@ -36,7 +36,7 @@ def write_ir(folder: Path, last: str = "") -> Path:
     grouped = ops.group_convolution(x, noise(4, 2, 2, 3, 3), ones, ones, ones, ones)
     x = ops.add(x, ops.prelu(grouped, noise(1)))  # one slope for all channels
     gate = ops.sigmoid(ops.avg_pool(x, [6, 10], [0, 0], [0, 0], [6, 10], True))
-    x = ops.multiply(x, gate)
+    x = ops.multiply(ops.multiply(x, gate), noise())  # one number, which has no axes
     for exclude in (True, False):
         x = ops.avg_pool(x, [2, 1], [1, 1], [0, 1], [2, 3], exclude)
     if last:
@@ -91,6 +91,10 @@ def test_what_is_not_known_is_named(tmp_path: Path) -> None:
         ('element_type="f16"', 'element_type="i8"', "holds i8"),
         ('offset="0"', 'offset="9999999"', "not an IR that can be read"),
         ('destination_type="f32"', 'destination_type="f16"', "converts something else"),
+        ('to-layer="2" to-port="0"', 'to-layer="99" to-port="0"', "not an IR that can be read"),
+        ('shape="?,3,12,10"', 'shape="?"', "has the shape '?'; expected a batch"),
+        ('type="Result"', 'type="Sigmoid"', "has no output"),
+        ("layers>", "nothing>", "has no input"),
     ],
 )
 def test_damage_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -102,6 +106,11 @@ def test_damage_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> N
         read_ir(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_too_long_is_one_line() -> None:
+    with pytest.raises(GraphError, match="not an IR that can be read"):
+        read_ir(Path(f"{'x' * 5000}.xml"))
 
 
 def test_weights_that_are_missing_are_asked_for(tmp_path: Path) -> None:

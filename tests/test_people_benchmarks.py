@@ -62,13 +62,17 @@ def lfw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shard of 24 held-out people, half of them with two crops, and 6 others."""
+    return write_shard(tmp_path_factory.mktemp("shard") / "transfer-0.tar", lambda place: 1 if place % 2 else 2)
+
+
+def write_shard(path: Path, photos: Callable[[int], int]) -> Path:
+    """24 held-out people and 6 others, with so many crops each."""
     names = [f"person-{number}" for number in range(2000)]
     held = heldout_identities(names)
     chosen = [*np.flatnonzero(held)[:24], *np.flatnonzero(~held)[:6]]
-    path = tmp_path_factory.mktemp("shard") / "transfer-0.tar"
     with tarfile.open(path, "w") as tar:
         for place, number in enumerate(chosen):
-            for photo in range(1 if place % 2 else 2):
+            for photo in range(photos(place)):
                 pixels = cv2.imencode(".png", draw_face(100 + 10 * place + photo, 128))[1].tobytes()
                 label = json.dumps({"source": "drawn", "identity": names[number]}).encode()
                 for suffix, content in ((".png", pixels), (".json", label)):
@@ -141,6 +145,25 @@ def test_heldout_people_alone_are_measured(embedder: Embedder, shard: Path, cach
     expected = identify_all(vectors, np.unique(transfer.identity[held], return_inverse=True)[1])
     assert found["identification"]["rank"]["1"] == expected.rank_rate(1)
     assert found["identification"]["dir"]["1e-1"] == expected.dir_at_far(0.1)
+
+
+def test_without_impostors_there_is_no_open_set(embedder: Embedder, tmp_path: Path) -> None:
+    found = run(embedder, "heldout", write_shard(tmp_path / "transfer-0.tar", lambda _place: 2), tmp_path / "cache")
+    identification = found["identification"]
+    assert (identification["n_gallery"], identification["n_impostors"]) == (24, 0)
+    assert (identification["dir"], identification["thresholds"]) == ({}, {})
+    assert identification["rank"].keys() == {"1", "5"}
+
+
+def test_the_page_s_command_for_heldout_people_is_taken(
+    shard: Path, tmp_path: Path, cli: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "studies" / "beyond-lfw.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("    facelet") and "--benchmark heldout" in line)
+    given = {"MODEL": str(photo_model(tmp_path / "photo.onnx")), "TRANSFER": str(shard)}
+    monkeypatch.chdir(tmp_path)
+    ended = cli(*(given.get(word, word) for word in line.split()[1:]))
+    assert ended.code == 0, ended.err
 
 
 def test_robustness_at_the_clean_strength_is_view_1(embedder: Embedder, lfw: Path, cache: Path) -> None:

@@ -43,7 +43,7 @@ class Embedder:
         name_or_path: str | Path = DEFAULT_MODEL,
         backend: str | None = None,
         threads: int | None = None,
-        card: Card | Path | None = None,
+        card: Card | str | Path | None = None,
     ) -> Embedder:
         """Loads a model and checks its network against its card.
 

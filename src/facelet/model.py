@@ -82,6 +82,8 @@ class Card:
             values: Any = json.loads(text)
         except json.JSONDecodeError as error:
             raise ModelError(f"{where}: the card is not JSON ({error.msg} at line {error.lineno})") from error
+        except (RecursionError, ValueError) as error:  # brackets in brackets, a number of thousands of digits
+            raise ModelError(f"{where}: the card cannot be read ({error})") from error
         if not isinstance(values, dict):
             raise ModelError(f"{where}: the card must be a JSON object, found {type(values).__name__}")
         known = {f.name: f for f in dataclasses.fields(Card)}
@@ -191,7 +193,12 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _rate(key: object) -> float | None:

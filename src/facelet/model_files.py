@@ -57,9 +57,13 @@ def find_model(name_or_path: str | Path) -> Path:
             )
         return shipped
     path = Path(name_or_path)
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if is_folder:
         raise ModelError(f"{path}: is a folder; give a model file ({', '.join(KINDS)})")
-    if not path.exists():
+    if not exists:
         if path.suffix or len(path.parts) > 1:
             raise MissingFileError(f"{path}: no such model file")
         raise UnknownNameError("model", name, [*SHIPPED_MODELS, DLIB_NAME])
@@ -69,7 +73,7 @@ def find_model(name_or_path: str | Path) -> Path:
     return path
 
 
-def load_model(name_or_path: str | Path, card: Card | Path | None = None) -> Model:
+def load_model(name_or_path: str | Path, card: Card | str | Path | None = None) -> Model:
     """Finds a model and reads its card; the network itself is not run.
 
     Args:
@@ -83,20 +87,20 @@ def load_model(name_or_path: str | Path, card: Card | Path | None = None) -> Mod
     """
     path = find_model(name_or_path)
     content = path.with_suffix(".bin") if path.suffix == ".xml" else path
-    if not content.is_file():
+    if not _is_file(content):
         raise MissingFileError(f"{content}: the weights of {path.name} are not beside it")
     try:
         sha256 = hashlib.sha256(content.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"{content}: cannot be read ({error.strerror})") from error
-    if isinstance(card, Path):
-        card = _read_card_file(card)
+    if isinstance(card, str | Path):
+        card = _read_card_file(Path(card))
     embedded = _embedded_card(path)
     if card is None:
         sidecar = sidecar_path(path)
         if embedded is not None:
             card = embedded
-        elif sidecar.is_file():
+        elif _is_file(sidecar):
             card = _read_card_file(sidecar)
         elif sha256 in KNOWN_MODELS:
             card = KNOWN_MODELS[sha256]
@@ -125,7 +129,7 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.card.json")
 
 
-def save_card(path: Path, card: Card) -> None:
+def save_card(path: str | Path, card: Card) -> None:
     """Gives a model file a new card; the file is replaced in one step.
 
     Args:
@@ -136,6 +140,7 @@ def save_card(path: Path, card: Card) -> None:
         ModelError: the card does not fit, or the file is no ONNX model.
         InputError: the place cannot be written.
     """
+    path = Path(path)
     card.check(str(path))
     if path.suffix != ".onnx":
         write_text_atomic(sidecar_path(path), card.to_json() + "\n")
@@ -174,7 +179,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
     from onnx.checker import ValidationError
 
-    if not path.is_file():
+    if not _is_file(path):
         raise MissingFileError(f"{path}: no such model file")
     try:
         proto = onnx.load(path)
@@ -187,6 +192,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return proto
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; none has a name that is too long for one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _embedded_card(path: Path) -> Card | None:
     if path.suffix != ".onnx":
         return None
@@ -196,8 +209,9 @@ def _embedded_card(path: Path) -> Card | None:
 
 def _read_card_file(path: Path) -> Card:
     try:
-        return Card.from_json(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such card file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a folder, bytes that are no text, a zero byte in the name
         raise ModelError(f"{path}: the card cannot be read as text") from error
+    return Card.from_json(text, str(path))

@@ -257,13 +257,14 @@ def _identification(
 ) -> tuple[dict[str, Any], tuple[Row, ...], bytes]:
     """Figures, rows and plot of one gallery."""
     found = identify_all(embeddings, person)
+    fars = IDENTIFICATION_FARS if len(found.impostor) else {}  # without an impostor there is no false alarm
     figures: dict[str, Any] = {
         "n_gallery": found.n_gallery,
         "n_probes": len(found.rank),
         "n_impostors": len(found.impostor),
         "rank": {str(rank): found.rank_rate(rank) for rank in RANKS},
-        "dir": {key: found.dir_at_far(far) for key, far in IDENTIFICATION_FARS.items()},
-        "thresholds": {key: found.threshold_at_far(far) for key, far in IDENTIFICATION_FARS.items()},
+        "dir": {key: found.dir_at_far(far) for key, far in fars.items()},
+        "thresholds": {key: found.threshold_at_far(far) for key, far in fars.items()},
     }
     rows = (
         ("gallery, probes, impostors", f"{found.n_gallery:,}, {len(found.rank):,}, {len(found.impostor):,}"),

@@ -137,7 +137,7 @@ def sort_photos(
         What `clusters.json` holds: model, threshold, people with their faces, photos without a face, unreadable ones.
 
     Raises:
-        MissingFileError: no such folder.
+        MissingFileError: no such folder, or a photo that is gone before it is copied.
         InputError: options that cannot be used, too many faces, or a place that cannot be written.
         FaceNotFoundError: none of the photos shows a face.
     """
@@ -179,7 +179,7 @@ def _find_faces(
                         faces.append(FoundFace(number, found.face, found.crop))
             except FaceNotFoundError:
                 pass  # it goes to the unsorted
-            except ImageError as error:
+            except (ImageError, MissingFileError) as error:  # some photos go while the others are looked at
                 unreadable[number] = str(error)
             advance(number + 1, len(photos))
     return faces, unreadable
@@ -289,11 +289,25 @@ def _place_photos(target: Path, record: dict[str, Any], options: SortOptions, ad
     for done, (file, photo) in enumerate(places.items(), start=1):
         place, source = target / file, options.folder / photo
         place.parent.mkdir(exist_ok=True)
-        if options.link:
-            place.symlink_to(source.resolve())
+        _place_photo(source, place, options.link)
+        advance(done, len(places))
+
+
+def _place_photo(source: Path, place: Path, link: bool) -> None:
+    """Copies or links a photo.
+
+    Raises:
+        MissingFileError: it is gone; any other error is that of the place.
+    """
+    try:
+        if link:
+            place.symlink_to(source.resolve(strict=True))
         else:
             shutil.copy2(source, place)
-        advance(done, len(places))
+    except FileNotFoundError as error:
+        if source.exists():
+            raise
+        raise MissingFileError(f"{source}: is gone since it was read; run again") from error
 
 
 def _sheet(record: dict[str, Any], faces: Sequence[FoundFace], people: Sequence[Person]) -> str:

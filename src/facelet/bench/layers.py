@@ -74,11 +74,13 @@ def roofline(runtime: OpenCLRuntime) -> dict[str, float]:
     """GFLOP/s of multiplications and additions in registers, and GB/s read and written by a copy of 64 MB."""
     block, threads = runtime.device.config.block, runtime.threads
     pieces = 4 * threads
+    part = COPIED_FLOATS // pieces // block * block  # whole vectors, whatever the number of threads
+    copied = part * pieces
     macros = {
         "BLOCK": block,
         "TURNS": TURNS,
-        "COPIED": COPIED_FLOATS,
-        "PART": COPIED_FLOATS // pieces,
+        "COPIED": copied,
+        "PART": part,
         "STARTS": " ".join(f"fr a{i} = (fr)(0.{i + 1}f);" for i in range(SUMS)),
         "GROWS": " ".join(f"a{i} = a{i} * m + p;" for i in range(SUMS)),
         "TOTAL": " + ".join(f"a{i}" for i in range(SUMS)),
@@ -86,10 +88,10 @@ def roofline(runtime: OpenCLRuntime) -> dict[str, float]:
     defines = "\n".join(f"#define {name} {value}" for name, value in macros.items())
     text = f"#pragma OPENCL FP_CONTRACT ON\n{defines}\n{ROOF}"
     compute = runtime.seconds(text, "compute", threads * block, threads, REPEATS)
-    copy = runtime.seconds(text, "copy", 2 * COPIED_FLOATS, pieces, REPEATS)
+    copy = runtime.seconds(text, "copy", 2 * copied, pieces, REPEATS)
     return {
         "gflops": 2 * SUMS * TURNS * block * threads / compute / 1e9,
-        "gbs": 2 * 4 * COPIED_FLOATS / copy / 1e9,
+        "gbs": 2 * 4 * copied / copy / 1e9,
     }
 
 

@@ -6,13 +6,14 @@ each block lets the thread pool of the one before fall asleep. A row's time is t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -88,14 +89,20 @@ class _Worker:
             raise
         self.start_s = time.perf_counter() - begun
         self.embedding = np.array(first["embedding"])
+        self.runs = 0
         self.times: list[float] = []
         self.peak_bytes = 0
 
     def block(self, runs: int, *, counted: bool = True) -> float:
-        """Runs `runs` times; returns the median in milliseconds."""
+        """Runs `runs` times; returns the median in milliseconds.
+
+        Raises:
+            ModelError: the process has ended.
+        """
         stdin: IO[str] = self._process.stdin  # type: ignore[assignment]
-        stdin.write(f"{runs}\n")
-        stdin.flush()
+        with contextlib.suppress(OSError):  # a process that has ended: its log says why
+            stdin.write(f"{runs}\n")
+            stdin.flush()
         heard = self._hear()
         if counted:
             self.times += heard["ms"]
@@ -108,12 +115,13 @@ class _Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(OSError):  # what the process did not read before it ended
+                    stream.close()
 
     def _hear(self) -> dict[str, Any]:
         stdout: IO[str] = self._process.stdout  # type: ignore[assignment]
         for line in stdout:
-            if line.startswith("{"):  # a runtime may greet on standard output
+            if line.startswith("{") and line.endswith("\n"):  # a runtime may greet there, or end within a line
                 heard: dict[str, Any] = json.loads(line)
                 return heard
         self._log.seek(0)
@@ -139,37 +147,51 @@ def measure(
         backends: names; "NAME=FILE" runs another file of the same network, such as its int8 form.
         blocks: turns of each backend after the warm-up.
         on_block: told (turns done, turns in all, backend).
-        on_failure: told why a runtime is left out; without it the first failure ends the measurement.
+        on_failure: told why a runtime is left out, from the start or from where it failed; without it the first
+            failure ends the measurement.
 
     Raises:
-        ModelError: a runtime fails, or gives another embedding than onnxruntime.
+        ModelError: a runtime fails, or gives another embedding than onnxruntime; with `on_failure`, onnxruntime fails.
     """
-    named = [BASELINE, *(name for name in backends if name != BASELINE)]
+    named = dict.fromkeys((BASELINE, *backends))
     task = {"model": str(model), "shape": shape, "threads": threads, "batch": batch}
     workers: list[_Worker] = []
     cold: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def left_out_if_it_fails(name: str) -> Iterator[None]:
+        try:
+            yield
+        except ModelError as error:
+            if on_failure is None or name == BASELINE:
+                raise
+            for worker in [worker for worker in workers if worker.backend == name]:
+                workers.remove(worker)
+                worker.close()
+            on_failure(str(error))
+
     with tempfile.TemporaryDirectory(prefix="facelet-bench-") as folder:
         cache = Path(folder)
         try:
             for name in named:
-                try:
+                with left_out_if_it_fails(name):
                     worker = _Worker(name, task, cache)
                     cold[name] = worker.start_s
                     worker.close()
                     workers.append(_Worker(name, task, cache))
                     _check(workers[-1], workers[0])
-                except ModelError as error:
-                    if on_failure is None or name == BASELINE:
-                        raise
-                    on_failure(str(error))
-            counts = [max(3, int(1000 * BLOCK_S / worker.block(3, counted=False))) for worker in workers]
+            for worker in list(workers):
+                with left_out_if_it_fails(worker.backend):
+                    worker.runs = max(3, int(1000 * BLOCK_S / worker.block(3, counted=False)))
             for turn in range(blocks):
-                for position, worker in enumerate(workers):
+                running = list(workers)
+                for position, worker in enumerate(running, start=1):
                     time.sleep(PAUSE_S)
-                    worker.block(max(1, counts[position] // 10), counted=False)
-                    worker.block(counts[position])
+                    with left_out_if_it_fails(worker.backend):
+                        worker.block(max(1, worker.runs // 10), counted=False)
+                        worker.block(worker.runs)
                     if on_block is not None:
-                        on_block(turn * len(workers) + position + 1, blocks * len(workers), worker.backend)
+                        on_block(turn * len(running) + position, blocks * len(running), worker.backend)
             return [_row(worker, workers[0], threads, batch, cold[worker.backend]) for worker in workers]
         finally:
             for worker in workers:

@@ -68,13 +68,18 @@ def bench(
                 )
     result: dict[str, Any] = {"model": found.card.name, "sha256": found.sha256, "machine": machine()}
     result["rows"] = [vars(row) for row in rows]
+
+    def write() -> None:
+        write_text_atomic(out / "bench.json", json.dumps(result, indent=1) + "\n")
+
+    write()  # the rows are kept even where the layers fail
+    plot_rows(rows, found.card.name, out / "bench.png")
     if layers is not None:
         from facelet.bench.layers import layer_times
 
         with show.progress("layers"):
             result["layers"] = [layer_times(path, layers, n_threads) for n_threads in threads or [1]]
-    write_text_atomic(out / "bench.json", json.dumps(result, indent=1) + "\n")
-    plot_rows(rows, found.card.name, out / "bench.png")
+        write()
     show.value(result)
     _print(show, found.card.name, rows)
     for measured in result.get("layers", []):

@@ -108,8 +108,11 @@ def compile_(
         if tune or device:
             from facelet.opencl.runtime import OpenCLRuntime
             from facelet.opencl.session import device_config
+            from facelet.opencl.tune import convolutions
             from facelet.opencl.tune import tune as measure
 
+            if tune and not convolutions(graph):
+                raise InputError(f"{path}: nothing to tune, only dense convolutions of floats are; leave out --tune")
             runtime = OpenCLRuntime(device, threads=1)
             if tune:
                 with show.progress("Tuning") as advance:

@@ -19,17 +19,15 @@ def plot_noise(names: Sequence[str], snr_db: Sequence[float], title: str, path: 
 
     Args:
         names: of the layers, worst first.
-        snr_db: of each; infinite ones are drawn as the largest finite one.
+        snr_db: of each.
 
     Raises:
         InputError: the place cannot be written.
     """
-    finite = [value for value in snr_db if value != float("inf")]
-    top = max(finite, default=0.0)
     figure = Figure(figsize=(8, 1.2 + ROW * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.barh(range(len(names)), [min(value, top) for value in snr_db], color="#4477aa")
+    axes.barh(range(len(names)), list(snr_db), color="#4477aa")
     axes.set_yticks(range(len(names)), labels=list(names), fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("signal to noise, dB")

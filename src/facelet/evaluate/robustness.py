@@ -1,7 +1,8 @@
 """What bad pictures cost: aligned crops made worse in five ways, and the accuracy that is left.
 
 NumPy in, numbers out. A degradation acts on the aligned crop, before the network, so that detection and alignment stay
-those of the clean photo. Strengths that are lengths are given in pixels of a crop 112 pixels wide and scaled to others.
+those of the clean photo. Blur is given in pixels of a crop 112 pixels wide and scaled to others; resolution is in
+pixels whatever the crop's size, as a face far away has so many of them whatever the network takes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from facelet.errors import UnknownNameError
 Crop = NDArray[np.uint8]
 
 REFERENCE_WIDTH = 112
-"""Width in pixels of the crop that blur and resolution are stated for."""
+"""Width in pixels of the crop that blur is stated for."""
 
 GREY = 127
 """Of the square that covers a part of the face."""
@@ -59,7 +60,7 @@ def compress(crop: Crop, quality: float, _random: np.random.Generator) -> Crop:
 
 
 def lower_resolution(crop: Crop, width: float, _random: np.random.Generator) -> Crop:
-    """Shrinks a crop to the pixels that a face of `width` pixels at width 112 has, and enlarges it bilinearly."""
+    """Shrinks a crop to `width` pixels, whatever its own width, and enlarges it bilinearly."""
     rows, columns = crop.shape[:2]
     small = (max(1, round(width)), max(1, round(width * rows / columns)))
     shrunk = cv2.resize(crop, small, interpolation=cv2.INTER_AREA)

@@ -13,8 +13,8 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,16 +99,35 @@ class CropCache:
         Raises:
             InputError: the folder cannot be written, or the file there is no table of detections.
         """
-        path = self.root / "faces.sqlite"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS faces (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         except (OSError, sqlite3.Error) as error:
-            raise InputError(f"{path}: cannot be used ({error}); delete it, or set FACELET_CACHE") from error
+            raise self._refusal(error) from error
         return connection
+
+    @contextmanager
+    def faces(self) -> Iterator[sqlite3.Connection]:
+        """The table of detections, which is closed behind the body.
+
+        Raises:
+            InputError: as `open_faces`; or, within the body, the table is damaged or locked, or the disk is full.
+        """
+        with closing(self.open_faces()) as table:
+            try:
+                yield table
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    @property
+    def _path(self) -> Path:
+        return self.root / "faces.sqlite"
+
+    def _refusal(self, error: Exception) -> InputError:
+        return InputError(f"{self._path}: cannot be used ({error}); delete it, or set FACELET_CACHE")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -153,7 +172,7 @@ def crop_benchmark(
         UnknownNameError: no such template.
         MissingFileError: an image is not there.
         ImageError: an image cannot be read.
-        InputError: the cache cannot be written.
+        InputError: the cache cannot be read or written.
     """
     load_template(template)
     digests = [hashlib.sha256(_content(image)).hexdigest() for image in images]
@@ -164,7 +183,7 @@ def crop_benchmark(
         return BenchmarkCrops(*cached, whole)
     crops = np.empty((len(images), height, width, 3), dtype=np.uint8)
     found = np.zeros(len(images), dtype=np.bool_)
-    with closing(cache.open_faces()) as table:
+    with cache.faces() as table:
         for index, (image, digest) in enumerate(zip(images, digests, strict=True)):
             name = str(image) if isinstance(image, Path) else f"image {index}"
             pixels = decode_image(_content(image), name)
@@ -195,10 +214,10 @@ def benchmark_faces(
     Raises:
         MissingFileError: an image is not there.
         ImageError: an image cannot be read.
-        InputError: the cache cannot be written.
+        InputError: the cache cannot be read or written.
     """
     found: list[Face | None] = []
-    with closing(cache.open_faces()) as table:
+    with cache.faces() as table:
         for path in images:
             content = _content(path)
             pixels = decode_image(content, str(path))

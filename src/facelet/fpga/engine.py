@@ -33,7 +33,8 @@ class EngineConfig:
         launch_per_layer: the host starts every layer; false: one launch runs the net from a table in memory.
         weights_held: a vector of weights is read when it is needed and held for all columns of a window; false: all
             vectors of a window are read during its first output, into a buffer.
-        even_windows: the windows of a row are as equal as they can be; false: of gp columns, and the rest.
+        even_windows: the windows of a row are no more than gp needs and of one width, the last one narrower where that
+            does not divide the row; false: of gp columns, and the rest.
     """
 
     vec_size: int

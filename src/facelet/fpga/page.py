@@ -28,7 +28,7 @@ def report_page(report: DesignReport, picture: bytes) -> str:
         ("frames per second", f"{1e3 / report.ms:.1f}"),
         ("of which launches by the host", f"{report.launch_ms:.3f} ms"),
         ("million MACs", f"{report.macs / 1e6:.1f}"),
-        ("dense array's cycles that do a product", f"{report.efficiency:.0%}"),
+        ("of what the dense array could multiply", f"{report.efficiency:.0%}"),
         ("energy per frame at the board's published power", energy),
     ]
     resources = [

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from facelet.fpga.boards import Board
-from facelet.fpga.cost import LayerCost, LayerShape, layer_cost
+from facelet.fpga.cost import DENSE, LayerCost, LayerShape, layer_cost
 from facelet.fpga.engine import EngineConfig
 from facelet.fpga.explore import launch_ms
 from facelet.fpga.resources import Usage, check_fits, with_windows
@@ -50,8 +50,9 @@ class DesignReport:
 
     @property
     def efficiency(self) -> float:
-        """Part of the dense array's cycles, launches included, that does a product of the net."""
-        return self.macs / (self.ms * 1e3 * self.board.clock_mhz * self.config.macs_per_cycle)
+        """Part of what the dense array could multiply in a frame, launches included, that its layers need."""
+        dense = sum(cost.shape.macs for cost in self.layers if cost.shape.kind == DENSE)
+        return dense / (self.ms * 1e3 * self.board.clock_mhz * self.config.macs_per_cycle)
 
     @property
     def energy_mj(self) -> float | None:

@@ -9,8 +9,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from facelet.graph.ir import Node
 from facelet.graph.onnx_import import LARGEST_FOLDED, Import, Known, attributes, axis_of, refusal
 from facelet.graph.onnx_int8 import fold_dequantize
+from facelet.graph.ops import broadcast
 
 
 def _folded_constant(into: Import, node: onnx.NodeProto) -> Known:
@@ -72,6 +74,31 @@ def _folded_gather(into: Import, node: onnx.NodeProto) -> Known:
 def _folded_concat(into: Import, node: onnx.NodeProto) -> Known:
     into.spend(node, sum(into.value(node, i).size for i in range(len(node.input))))
     return np.concatenate([into.value(node, i) for i in range(len(node.input))], axis=int(attributes(node)["axis"]))
+
+
+WHOLE: dict[str, Callable[[Known, Known], Known]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": lambda a, b: (a - np.fmod(a, b)) // b,  # towards zero, where NumPy's // rounds down
+}
+"""Arithmetic of whole numbers, which float32 would neither truncate nor hold beyond 2^24."""
+
+
+def are_whole(into: Import, node: onnx.NodeProto) -> bool:
+    """Whether all inputs of a node are known whole numbers."""
+    found = [into.known.get(into.resolve(name)) for name in node.input]
+    return all(value is not None and value.dtype.kind in "iu" for value in found)
+
+
+def fold_whole(into: Import, node: onnx.NodeProto) -> Known:
+    """What an op of `WHOLE` makes of known whole numbers."""
+    a, b = into.value(node, 0), into.value(node, 1)
+    into.spend(node, math.prod(broadcast(Node(node.op_type, (), node.output[0]), [a.shape, b.shape])))
+    if node.op_type == "Div" and not b.all():
+        raise refusal(into, node, "divides a whole number by zero")
+    with np.errstate(over="ignore"):  # what is too large wraps, as onnxruntime has it
+        return np.asarray(WHOLE[node.op_type](a, b))
 
 
 FOLDED: dict[str, Callable[[Import, onnx.NodeProto], Known]] = {

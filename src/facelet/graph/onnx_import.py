@@ -97,8 +97,8 @@ class Import:
 
     def shape(self, node: onnx.NodeProto, position: int = 0) -> Shape:
         """The shape of one input."""
-        name = self.tensor(node, position)
-        return self.shapes[name]
+        name = self.resolve(node.input[position])
+        return self.known[name].shape if name in self.known else self.shapes[name]
 
     def has(self, node: onnx.NodeProto, position: int) -> bool:
         """Whether an optional input is given."""
@@ -142,7 +142,7 @@ class Import:
         """Adds a float32 constant; returns its name."""
         if value.dtype.kind not in "fiub":
             raise GraphError(f"{self.where}: the constant '{name}' holds {value.dtype}, not numbers")
-        array = np.ascontiguousarray(value, np.float32)
+        array = np.asarray(value, np.float32, order="C")
         self.known[name] = array
         self.constants[name], self.shapes[name] = array, array.shape
         return name

@@ -118,10 +118,12 @@ def _named_output(into: Import, name: str) -> str:
 
 
 def _load(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such model file")
     try:
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no such model file")
         model = onnx.load_model_from_string(path.read_bytes())
+    except MissingFileError:
+        raise
     except (OSError, DecodeError, ValueError) as error:
         raise GraphError(f"{path}: not a readable ONNX file; copy or export it again") from error
     if not model.graph.node:

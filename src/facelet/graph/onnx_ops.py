@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from facelet.graph.ir import Array
+from facelet.graph.onnx_fold import WHOLE, are_whole, fold_whole
 from facelet.graph.onnx_import import LARGEST_FOLDED, Import, attributes, axis_of, refusal
 from facelet.graph.onnx_int8 import read_dequantize, read_quantize
 
@@ -128,7 +129,10 @@ def _hard_sigmoid(into: Import, node: onnx.NodeProto) -> None:
 
 def _binary(op: str) -> Callable[[Import, onnx.NodeProto], None]:
     def read(into: Import, node: onnx.NodeProto) -> None:
-        into.emit(node, op, (into.tensor(node, 0), into.tensor(node, 1)))
+        if op in WHOLE and are_whole(into, node):
+            into.fold(node, fold_whole(into, node))
+        else:
+            into.emit(node, op, (into.tensor(node, 0), into.tensor(node, 1)))
 
     return read
 
@@ -221,7 +225,11 @@ def _dense(into: Import, node: onnx.NodeProto, x: str, weight: Array, bias: Arra
 
 
 def _reshaped(into: Import, node: onnx.NodeProto, shape: Sequence[int]) -> None:
-    into.emit(node, "Reshape", (into.tensor(node),), shape=tuple(shape))
+    name = into.resolve(node.input[0])
+    if name in into.known and into.known[name].dtype.kind in "iu":
+        into.fold(node, into.known[name].reshape(shape))
+    else:
+        into.emit(node, "Reshape", (into.tensor(node),), shape=tuple(shape))
 
 
 def _reshape(into: Import, node: onnx.NodeProto) -> None:

@@ -13,6 +13,8 @@ from facelet.graph.onnx_nodes import Writer
 OPSET = 18
 """Of files that `write_graph` makes."""
 
+BINARY = ("Add", "Sub", "Mul", "Div", "Pow")
+
 
 def write_graph(graph: Graph) -> onnx.ModelProto:
     """An ONNX model of a graph, with its metadata; the batch is open unless a node depends on it."""
@@ -62,13 +64,15 @@ def _keeps_batch_open(graph: Graph) -> bool:
         return False
     for node in graph.nodes:
         fixed = [graph.shapes[name] for name in node.inputs if name in graph.constants]
+        fed = [graph.shapes[name] for name in node.inputs if name not in graph.constants]
         rank = len(graph.shapes[node.output])
         if (
             (node.op == "Transpose" and node["perm"][0] != 0)
             or (node.op == "Concat" and (node["axis"] == 0 or fixed))
             or (node.op == "LpNormalization" and node["axis"] == 0)
             or (node.op == "ReduceL2" and 0 in node["axes"])
-            or (node.op in ("Add", "Sub", "Mul", "Div", "Pow") and any(len(s) == rank and s[0] != 1 for s in fixed))
+            or (node.op in BINARY and any(len(s) == rank and s[0] != 1 for s in fixed))
+            or (node.op in BINARY and any(len(s) != rank for s in fed))  # its batch lies at another axis of the output
         ):
             return False
     return True

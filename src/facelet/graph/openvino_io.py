@@ -33,7 +33,7 @@ class _Reading:
     nodes: list[Node] = field(default_factory=list)
 
     def constant(self, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
-        self.constants[name] = np.ascontiguousarray(array, np.float32)
+        self.constants[name] = np.asarray(array, np.float32, order="C")
         self.shapes[name] = array.shape
         return name
 
@@ -55,15 +55,15 @@ def read_ir(path: str | Path, batch: int = 1) -> Graph:
         GraphError: no IR, or an op or a form of one that is not supported.
     """
     path = Path(path)
-    for file in (path, path.with_suffix(".bin")):
-        if not file.is_file():
-            raise MissingFileError(f"{file}: no such file; an IR is an .xml with its .bin beside it")
     try:
+        for file in (path, path.with_suffix(".bin")):
+            if not file.is_file():
+                raise MissingFileError(f"{file}: no such file; an IR is an .xml with its .bin beside it")
         root = ElementTree.parse(path).getroot()
         return _read(root, _Reading(path.name, path.with_suffix(".bin").read_bytes()), batch)
-    except (ElementTree.ParseError, KeyError, ValueError, AttributeError) as error:
-        if isinstance(error, GraphError):
-            raise
+    except (GraphError, MissingFileError):
+        raise
+    except (ElementTree.ParseError, LookupError, ValueError, AttributeError, TypeError, OSError) as error:
         raise GraphError(f"{path}: not an IR that can be read ({type(error).__name__}: {error})") from error
 
 
@@ -79,6 +79,8 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
         read = [source for _, source in sorted(sources.get(name, {}).items())]
         if kind == "Parameter":
             of_one = attributes["shape"].partition(",")[2]  # what stands before it, the file's batch, may be open
+            if not of_one:
+                raise GraphError(f"{into.where}: input {name} has the shape '{attributes['shape']}'; expected a batch")
             into.shapes[name] = (batch, *_numbers(of_one))
             inputs.append(name)
         elif kind == "Result":
@@ -88,6 +90,8 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
         else:
             known = ", ".join(READERS)
             raise GraphError(f"{into.where}: layer '{layer.attrib['name']}' is a {kind}; known are {known}")
+    if not inputs or not outputs:
+        raise GraphError(f"{into.where}: has no {'output' if inputs else 'input'}; give the .xml of a whole IR")
     used = {name for node in into.nodes for name in node.inputs}
     constants = {name: array for name, array in into.constants.items() if name in used}
     shapes = {name: shape for name, shape in into.shapes.items() if name in constants or name not in into.constants}
@@ -95,7 +99,7 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(int(part) for part in text.split(",")) if text else ()
 
 
 def _const(into: _Reading, name: str, _read: list[str], data: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from facelet.graph.onnx_io import read_graph
 from facelet.graph.openvino_io import read_ir
 
 
-def read_net(path: Path, batch: int = 1, *, input_shape: Sequence[int] | None = None) -> Graph:
+def read_net(path: str | Path, batch: int = 1, *, input_shape: Sequence[int] | None = None) -> Graph:
     """Reads an `.onnx` file, or the `.xml` of an OpenVINO IR, at a batch size; errors name the file.
 
     Args:
@@ -21,6 +21,7 @@ def read_net(path: Path, batch: int = 1, *, input_shape: Sequence[int] | None = 
         MissingFileError: there is no such file.
         GraphError: a file of another kind, or one that cannot be read.
     """
+    path = Path(path)
     if path.suffix == ".xml":
         if input_shape is not None:
             raise GraphError(f"{path}: an IR fixes the size of its input; leave the size out")

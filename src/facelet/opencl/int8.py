@@ -205,8 +205,16 @@ def _with_border(build: Build, view: View, pads: Shape, name: str = "") -> View:
     return out
 
 
+def _in_blocks(build: Build, node: Node, name: str) -> View:
+    """The integers that an op moves block by block; an input image has `INPUT_CHANNELS` a pixel instead."""
+    view = build.views[name]
+    if view.block != build.config.block:
+        raise unsupported(node, f"an input image read by {node.op}")
+    return view
+
+
 def _pool(build: Build, node: Node) -> None:
-    view, out = build.views[node.inputs[0]], build.int8_output(node.output)
+    view, out = _in_blocks(build, node, node.inputs[0]), build.int8_output(node.output)
     arguments: Arguments = {
         **read_from(view),
         "in_height": view.shape[2],
@@ -230,7 +238,7 @@ def _concat(build: Build, node: Node) -> None:
         build.int8_output(node.output)
     out, start = build.views[node.output], 0
     for position, name in enumerate(node.inputs):
-        view = build.views[name]
+        view = _in_blocks(build, node, name)
         if build.slices.get(name) != (node.output, start):
             arguments: Arguments = {**read_from(view), **write_to(out), "width": view.shape[3], "start": start}
             last = node.output if position == len(node.inputs) - 1 else ""
@@ -242,7 +250,7 @@ def _pad(build: Build, node: Node) -> None:
     pads = node["pads"]
     if len(pads) != 8 or any(pads[axis] for axis in (0, 1, 4, 5)):
         raise unsupported(node, "a border of integers around other axes than height and width")
-    _with_border(build, build.views[node.inputs[0]], (pads[2], pads[3], pads[6], pads[7]), node.output)
+    _with_border(build, _in_blocks(build, node, node.inputs[0]), (pads[2], pads[3], pads[6], pads[7]), node.output)
 
 
 MOVED: dict[str, Callable[[Build, Node], None]] = {"MaxPool": _pool, "Concat": _concat, "Pad": _pad}

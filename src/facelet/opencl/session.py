@@ -69,7 +69,7 @@ class Session:
             feeds: the one input, or inputs by name; the first dimension may be larger than the program's.
 
         Raises:
-            InputError: an input is missing or of another shape.
+            InputError: an input is missing or of another shape, or inputs hold different numbers of images.
             DeviceError: the device fails.
         """
         program = self.program
@@ -89,7 +89,10 @@ class Session:
                     "multiple of it"
                 )
             arrays[port.name] = array
-        runs = len(arrays[program.inputs[0].name]) // program.batch
+        counts = {len(arrays[port.name]) // port.shape[0] for port in program.inputs}
+        if len(counts) > 1:
+            raise InputError(f"{program.name}: its inputs hold different numbers of images")
+        (runs,) = counts
         with self._turn:  # a program has one set of buffers
             return self._run(arrays, runs)
 

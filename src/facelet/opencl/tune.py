@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Protocol
 from facelet.assets import cache_dir
 from facelet.atomic import write_text_atomic
 from facelet.graph.ir import Graph, Node
+from facelet.lock import alone
 from facelet.opencl import tiles
 from facelet.opencl.config import Config, Tile
 from facelet.opencl.device import Device
@@ -44,8 +45,9 @@ class Stopwatch(Protocol):
 
 
 def _path(device: Device) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", f"{device.name}-{device.hardware}-{device.version}")[:120]
-    return cache_dir() / "opencl" / f"tiles-{name}.json"
+    """Named by the device and the driver; what either says of itself may be long."""
+    parts = json.dumps([device.platform, device.hardware, device.version])
+    return cache_dir() / "opencl" / f"tiles-{hashlib.sha256(parts.encode()).hexdigest()[:32]}.json"
 
 
 def tuned_tiles(device: Device) -> dict[str, Tile]:
@@ -71,7 +73,7 @@ def convolutions(graph: Graph) -> dict[str, Node]:
 def tune(
     graph: Graph, runtime: Stopwatch, config: Config, progress: Callable[[int, int, str], None] | None = None
 ) -> dict[str, Tile]:
-    """Measures every convolution that is not tuned yet and adds the best tiles to what is stored for the device.
+    """Measures every convolution that is not tuned yet and adds each best tile at once to those of the device.
 
     Args:
         config: of the device.
@@ -82,16 +84,23 @@ def tune(
 
     Raises:
         DeviceError: the device cannot build a kernel.
+        InputError: the tiles cannot be stored.
     """
-    best = tuned_tiles(runtime.device)
-    todo = {key: node for key, node in convolutions(graph).items() if key not in best}
+    known = tuned_tiles(runtime.device)
+    todo = {key: node for key, node in convolutions(graph).items() if key not in known}
     for done, (key, node) in enumerate(todo.items()):
         if progress is not None:
             progress(done, len(todo), key)
-        best[key] = _best(graph, node, key, runtime, config)
-    if todo:
-        write_text_atomic(_path(runtime.device), json.dumps({k: asdict(t) for k, t in best.items()}, indent=1))
-    return best
+        _keep(runtime.device, key, _best(graph, node, key, runtime, config))
+    return tuned_tiles(runtime.device)
+
+
+def _keep(device: Device, key: str, tile: Tile) -> None:
+    """Adds a tile to what is stored for a device, where another process may add its own meanwhile."""
+    path = _path(device)
+    with alone(path.with_suffix(".lock")):
+        stored = {**tuned_tiles(device), key: tile}
+        write_text_atomic(path, json.dumps({k: asdict(t) for k, t in stored.items()}, indent=1))
 
 
 def _best(graph: Graph, node: Node, key: str, runtime: Stopwatch, config: Config) -> Tile:

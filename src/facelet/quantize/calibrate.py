@@ -2,7 +2,7 @@
 
 1. Ranges of every channel on the images; equalisation (`equalise`).
 2. Per tensor the fraction of the smallest squared error of rounding and clipping, tensors that a concatenation or a
-   pool joins together.
+   pool joins together; an input in [-1, 1] keeps `INPUT_FRACTION`.
 3. One tensor after another: one bit more or less, kept where the mean squared error of the embedding falls.
 4. Bias correction: the mean of each sum, over the images, becomes what it is in float.
 """
@@ -73,10 +73,15 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     prepared = equalise(prepared, _ranges(every_tensor(prepared, images)))
     values = every_tensor(prepared, images)
     wanted = values[prepared.outputs[0]]
-    groups = _groups(prepared)
-    fractions = dict.fromkeys(prepared.inputs, INPUT_FRACTION)
-    for group in groups:
-        fractions.update(dict.fromkeys(group, _best_fraction([values[name] for name in group])))
+    groups: list[list[str]] = []
+    fractions: dict[str, int] = {}
+    for group in _groups(prepared):
+        tensors = [values[name] for name in group]
+        if {*group} & {*prepared.inputs} and all(_within_one(tensor) for tensor in tensors):
+            fractions |= dict.fromkeys(group, INPUT_FRACTION)
+        else:
+            groups.append(group)
+            fractions |= dict.fromkeys(group, _best_fraction(tensors))
 
     def error(quantized: Graph) -> float:
         return embedding_error(run(quantized, images), wanted)
@@ -142,6 +147,8 @@ def _groups(graph: Graph) -> list[list[str]]:
             name = home[name]
         return name
 
+    for name in graph.inputs:
+        root(name)
     for node in graph.nodes:
         if node.op == "FusedConv":
             root(node.output)
@@ -150,15 +157,21 @@ def _groups(graph: Graph) -> list[list[str]]:
                 home[root(name)] = root(node.output)
     found: dict[str, list[str]] = {}
     for name in home:
-        if name not in graph.inputs:
-            found.setdefault(root(name), []).append(name)
+        found.setdefault(root(name), []).append(name)
     return list(found.values())
+
+
+def _within_one(tensor: Array) -> bool:
+    """Whether a tensor lies in [-1, 1], give or take a rounding: at `INPUT_FRACTION` only 1 itself is clipped."""
+    return bool(np.rint(np.ldexp(np.abs(tensor).max(), INPUT_FRACTION)) <= -LOWEST)
 
 
 def _best_fraction(tensors: list[Array]) -> int:
     """The fraction of the smallest squared error over all tensors of a group."""
     flat = np.concatenate([tensor.reshape(-1)[:: max(1, tensor.size // 200_000)] for tensor in tensors])
     largest = max(float(np.abs(tensor).max()) for tensor in tensors)
+    if not largest:  # zero on every image: any will do that weights and biases can reach
+        return INPUT_FRACTION
     safe = int(np.floor(np.log2(HIGHEST / max(largest, 1e-6))))
 
     def error(bits: int) -> float:

@@ -53,6 +53,8 @@ def _may_scale(node: Node) -> bool:
 
 
 def _scale(seen: Array, weight: Array, following: Node) -> Array:
+    if not seen.any():  # zero on every image: no range to balance
+        return np.ones_like(seen)
     share = np.maximum(seen, seen.max() * SMALLEST_SHARE) + 1e-12
     if following["groups"] == 1:
         reading = np.abs(weight).max(axis=(0, 2, 3))

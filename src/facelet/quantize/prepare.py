@@ -43,6 +43,10 @@ def prepare(graph: Graph) -> Graph:
     work = _Work(graph)
     for node in graph.nodes:
         if node.op in KEPT or node.op in TAIL:
+            if any(name in graph.constants for name in node.inputs):
+                raise GraphError(
+                    f"{graph.name}: {node}: int8 has no form of a constant operand; leave it out and train again"
+                )
             work.nodes.append(node)
         elif node.op in FORMS:
             FORMS[node.op](work, node)
@@ -126,6 +130,8 @@ def _gemm(work: _Work, node: Node) -> None:
     if len(graph.shapes.get(source, ())) != 4:
         raise GraphError(f"{graph.name}: {node}: int8 has a form of it behind a flattened image only")
     n, channels, height, width = graph.shapes[source]
+    if weight.shape[1] != channels * height * width:
+        raise GraphError(f"{graph.name}: {node}: int8 has a form of it where each image is one row, not several")
     image = f"{node.output}.image"
     names = (
         source,
@@ -173,13 +179,15 @@ def _batch_normalization(work: _Work, node: Node) -> None:
 
 
 def _binary(work: _Work, node: Node) -> None:
-    graph, channels = work.graph, _channels(work, node)
+    graph = work.graph
     first, second = node.inputs
     if first in graph.constants and node.op in ("Add", "Mul"):
         first, second = second, first
+    node = replace(node, inputs=(first, second))
     if second in graph.constants:
-        values = graph.constants[second]
-        if values.size == 1 or values.shape in ((channels, 1, 1), (1, channels, 1, 1)):
+        values, channels = graph.constants[second], _channels(work, node)
+        alike = graph.shapes[first] == graph.shapes[node.output]
+        if alike and (values.size == 1 or values.shape in ((channels, 1, 1), (1, channels, 1, 1))):
             numbers = np.broadcast_to(values.reshape(-1), (channels,))
             ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
             pairs: dict[str, tuple[Array, Array]] = {

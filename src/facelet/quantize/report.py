@@ -10,6 +10,9 @@ from facelet.graph.ir import Array
 from facelet.quantize.build import integer
 from facelet.quantize.calibrate import Calibration, every_tensor
 
+FLOAT32_DB = 144.5
+"""Signal to noise of float32 itself, 24 bits; also of a layer without any difference, so that it is a number."""
+
 
 @dataclass(frozen=True)
 class LayerNoise:
@@ -19,7 +22,7 @@ class LayerNoise:
         layer: the node that writes it.
         tensor: its name.
         fraction: bits behind the point.
-        snr_db: 10 log10 of the float network's power over that of the difference; infinite without a difference.
+        snr_db: 10 log10 of the float network's power over that of the difference; at most `FLOAT32_DB`.
         clipped: share of the integers at the end of the range.
     """
 
@@ -66,4 +69,4 @@ def _ends(calibration: Calibration, tensor: str) -> tuple[int, int]:
 def _snr(wanted: Array, found: Array) -> float:
     noise = float(np.square(wanted - found, dtype=np.float64).sum())
     power = float(np.square(wanted, dtype=np.float64).sum())
-    return float("inf") if noise == 0 else 10 * float(np.log10(max(power, 1e-30) / noise))
+    return FLOAT32_DB if noise == 0 else min(FLOAT32_DB, 10 * float(np.log10(max(power, 1e-30) / noise)))

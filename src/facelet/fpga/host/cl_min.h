@@ -25,6 +25,7 @@ enum {
     CL_SUCCESS = 0,
     CL_TRUE = 1,
     CL_DEVICE_NAME = 0x102B,
+    CL_PLATFORM_VERSION = 0x0901,
     CL_PLATFORM_NAME = 0x0902,
     CL_MEM_READ_WRITE = 1 << 0,
     CL_MEM_COPY_HOST_PTR = 1 << 5,

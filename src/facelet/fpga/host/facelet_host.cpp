@@ -7,11 +7,13 @@
 
        --model FILE      weights and layer table, model.bin without it; any model that was exported for this engine
        --program FILE    engine.aocx, engine.xclbin, or engine.cl, which is built on the spot; engine.cl without it
-       --device TEXT     part of the name of a platform or device; FACELET_OPENCL_DEVICE, or the first, without it
+       --device TEXT     part of the name of a platform or device, or one of Python's names: pocl, pocl-3.0, intel,
+                         intel-fpga; FACELET_OPENCL_DEVICE, or the first, without it
        --integers        also print the integers of both embeddings
 
    FACELET_OPENCL_LIB names the OpenCL library where the system's loader is not wanted. */
 
+#include <climits>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -46,7 +48,7 @@ struct Model {
     std::map<std::string, std::string> parts;
     std::map<std::string, double> facts;
 
-    explicit Model(const std::string &path) {
+    explicit Model(const std::string &from) : path(from) {
         const std::string all = read_file(path);
         if (all.compare(0, 8, "FACELET1") != 0) fail(path + ": no exported model; make it with: facelet fpga export");
         for (size_t at = 8; at < all.size();) {
@@ -62,30 +64,59 @@ struct Model {
         std::istringstream lines(parts["facts"]);
         std::string name;
         for (double value; lines >> name >> value;) facts[name] = value;
-        fits(path, "VEC_SIZE", VEC_SIZE, true);
-        fits(path, "LANE_NUM", LANE_NUM, true);
-        fits(path, "DW_LANES", DW_LANES, true);
-        fits(path, "GP", GP, false);
-        fits(path, "WEIGHT_VECTORS", WEIGHT_VECTORS, false);
-        fits(path, "WINDOW_VECTORS", WINDOW_VECTORS, false);
-        fits(path, "NARROW_VECTORS", NARROW_VECTORS, false);
-        fits(path, "NARROW_TAPS", NARROW_TAPS, false);
+        fits("VEC_SIZE", VEC_SIZE, true);
+        fits("LANE_NUM", LANE_NUM, true);
+        fits("DW_LANES", DW_LANES, true);
+        fits("GP", GP, false);
+        fits("WEIGHT_VECTORS", WEIGHT_VECTORS, false);
+        fits("WINDOW_VECTORS", WINDOW_VECTORS, false);
+        fits("NARROW_VECTORS", NARROW_VECTORS, false);
+        fits("NARROW_TAPS", NARROW_TAPS, false);
+        whole();
     }
 
-    int number(const std::string &name) const {
+    double fact(const std::string &name) const {
         std::map<std::string, double>::const_iterator found = facts.find(name);
-        if (found == facts.end()) fail("model: no fact '" + name + "'");
-        return static_cast<int>(found->second);
+        if (found == facts.end()) fail(path + ": damaged, without the fact " + name);
+        return found->second;
     }
 
-    template <typename Item> std::vector<Item> array(const std::string &name) const {
-        const std::string &raw = parts.at(name);
-        std::vector<Item> items(raw.size() / sizeof(Item));
-        if (!items.empty()) std::memcpy(items.data(), raw.data(), items.size() * sizeof(Item));
+    /* A fact that counts something. */
+    int number(const std::string &name) const {
+        const double value = fact(name);
+        if (!(value >= 0 && value <= INT_MAX)) fail(path + ": damaged in the fact " + name);
+        return static_cast<int>(value);
+    }
+
+    const std::string &part(const std::string &name, size_t at_least = 0) const {
+        std::map<std::string, std::string>::const_iterator found = parts.find(name);
+        if (found == parts.end() || found->second.size() < at_least) fail(path + ": damaged in the part " + name);
+        return found->second;
+    }
+
+    template <typename Item> std::vector<Item> array(const std::string &name, size_t count) const {
+        const std::string &raw = part(name, count * sizeof(Item));
+        std::vector<Item> items(count);
+        if (count) std::memcpy(items.data(), raw.data(), count * sizeof(Item));
         return items;
     }
 
-    void fits(const std::string &path, const char *name, int engine, bool exactly) const {
+private:
+    const std::string path;
+
+    /* Every part is there and holds what the host reads of it. */
+    void whole() const {
+        for (const char *name : {"dense_weights", "narrow_weights", "params"}) part(name);
+        part("table", number("layers") * sizeof(layer_t));
+        part("lookup", 3 * 256);
+        for (unsigned char channel : part("color", 3).substr(0, 3))
+            if (channel >= 3) fail(path + ": damaged in the part color");
+        const int bytes = number("output_bytes");
+        for (int32_t place : array<int32_t>("places", number("embedding_size")))
+            if (place < 0 || place >= bytes) fail(path + ": damaged in the part places");
+    }
+
+    void fits(const char *name, int engine, bool exactly) const {
         const int needed = number(name);
         if (exactly ? needed != engine : needed > engine)
             fail(path + ": needs " + name + " " + std::to_string(needed) + ", the engine has " + std::to_string(engine));
@@ -149,7 +180,7 @@ public:
               "write the image");
         check(clFinish(queue), "write the image"); /* Intel's emulator comes back from blocking copies too early */
         const int layers = model.number("layers");
-        const std::vector<layer_t> table = model.array<layer_t>("table");
+        const std::vector<layer_t> table = model.array<layer_t>("table", layers);
         if (channels) {
             launch(0, layers, ON_DENSE | ON_DEPTHWISE | ON_POOL);
         } else {
@@ -161,8 +192,8 @@ public:
                                   raw.data(), 0, NULL, NULL),
               "read the embedding");
         check(clFinish(queue), "read the embedding");
-        const std::vector<int32_t> places = model.array<int32_t>("places");
         Bytes out(model.number("embedding_size"));
+        const std::vector<int32_t> places = model.array<int32_t>("places", out.size());
         for (size_t i = 0; i < out.size(); i++) out[i] = raw[places[i]];
         return out;
     }
@@ -170,16 +201,27 @@ public:
     std::string name() const { return platform + ", " + hardware; }
 
 private:
-    static std::string text(cl_platform_id of) {
-        char name[512] = "";
-        clGetPlatformInfo(of, CL_PLATFORM_NAME, sizeof name - 1, name, NULL);
-        return name;
+    static std::string text(cl_platform_id of, cl_uint what) {
+        char said[512] = "";
+        clGetPlatformInfo(of, what, sizeof said - 1, said, NULL);
+        return said;
     }
 
     static std::string text(cl_device_id of) {
         char name[512] = "";
         clGetDeviceInfo(of, CL_DEVICE_NAME, sizeof name - 1, name, NULL);
         return name;
+    }
+
+    /* Whether the device in hand goes by a name: part of its own, or what Python (facelet devices) calls it. */
+    bool goes_by(const std::string &wanted, const std::string &version) const {
+        const bool pocl = platform == "Portable Computing Language";
+        if (wanted == "pocl") return pocl;
+        if (wanted.compare(0, 5, "pocl-") == 0)
+            return pocl && version.find("PoCL " + wanted.substr(5)) != std::string::npos;
+        if (wanted == "intel") return platform == "Intel(R) OpenCL";
+        if (wanted == "intel-fpga") return platform.find("FPGA") != std::string::npos;
+        return name().find(wanted) != std::string::npos;
     }
 
     void choose(const std::string &wanted) {
@@ -192,10 +234,10 @@ private:
             cl_uint found = 0;
             if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 32, devices, &found) != CL_SUCCESS) continue;
             for (cl_uint d = 0; d < found && d < 32; d++) {
-                platform = text(platforms[p]);
+                platform = text(platforms[p], CL_PLATFORM_NAME);
                 hardware = text(devices[d]);
                 device = devices[d];
-                if (name().find(wanted) != std::string::npos) return;
+                if (goes_by(wanted, text(platforms[p], CL_PLATFORM_VERSION))) return;
                 seen += (seen.empty() ? "" : "; ") + name();
             }
         }
@@ -238,7 +280,7 @@ private:
 
     void allocate() {
         const char *given[] = {"table", "dense_weights", "narrow_weights", "params"};
-        for (const char *name : given) add_buffer(name, 1, &model.parts.at(name));
+        for (const char *name : given) add_buffer(name, 1, &model.part(name));
         add_buffer("arena", model.number("arena_bytes"), NULL);
         add_buffer("counts", sizeof(cl_int) * N_COUNTS * model.number("layers"), NULL);
         for (const KernelInfo &info : infos)
@@ -311,7 +353,7 @@ static Bytes read_image(const std::string &path, const Model &model) {
         fail(path + ": is " + std::to_string(header[0]) + " x " + std::to_string(header[1]) + "; the network takes " +
              std::to_string(width) + " x " + std::to_string(height) + ", make such a crop with: facelet align");
     if (all.size() < at + size_t(3) * height * width) fail(path + ": cut off");
-    const std::string &lookup = model.parts.at("lookup"), &color = model.parts.at("color");
+    const std::string &lookup = model.part("lookup"), &color = model.part("color");
     Bytes out(size_t(blocks) * height * width * VEC_SIZE, 0);
     for (int c = 0; c < 3; c++)
         for (int p = 0; p < height * width; p++) {
@@ -366,7 +408,7 @@ static int run(int argc, char **argv) {
     }
     const Bytes a = engine.run(read_image(files[0], model)), b = engine.run(read_image(files[1], model));
     if (integers) std::printf("%s\n%s\n", words(a).c_str(), words(b).c_str());
-    const double apart = distance(a, b), threshold = model.facts.at("threshold");
+    const double apart = distance(a, b), threshold = model.fact("threshold");
     std::printf("distance %.6f threshold %.6f %s\n", apart, threshold,
                 apart < threshold ? "same person" : "different people");
     return 0;

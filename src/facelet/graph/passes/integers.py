@@ -50,13 +50,15 @@ def integers(graph: Graph) -> PassResult:
 
 
 def _integer(graph: Graph, node: Node, last: Node) -> tuple[Node, dict[str, Array]] | None:
-    """The integer form of a node and its constants; None where its inputs are no integers."""
+    """The integer form of a node and its constants; None where an input is no integers."""
     images = [name for name in node.inputs if name not in graph.constants]
     sources = [graph.producer(name) for name in images]
     if not sources or any(source is None or source.op != "DequantizeLinear" for source in sources):
         return None
     before = [source for source in sources if source is not None]
     if node.op in MOVERS:
+        if any(name in graph.constants for name in node.inputs):
+            return None
         if {source["fraction"] for source in before} != {last["fraction"]} or node.attributes.get("value"):
             raise GraphError("the fractions around it differ")
         return replace(node, inputs=tuple(source.inputs[0] for source in before), output=last.output), {}
