@@ -80,8 +80,7 @@ CASES = [
     Case("rate of no steps", "quantize {m.onnx} --learning-rate 1e-3", "--learning-rate: changes nothing without"),
     Case("two thresholds", "cluster {folder.jpg} --out {o} --far 0.1 --threshold 1", "--far: changes nothing beside"),
     Case("layers unprinted", "compile {m.onnx} --layers", "--layers: changes nothing without --print"),
-    Case("passes offline", f"{DISTILL} --passes 2", "--passes: changes nothing without --online"),
-    Case("two idle ones", f"{DISTILL} --graphed --device cpu", "--device, --graphed: changes nothing without --online"),
+    Case("two idle ones", "prune {m.onnx} --minutes 2 --threads 1", "--minutes, --threads: changes nothing without"),
     Case("hint of no tap", f"{DISTILL} --hint-weight 2", "--hint-weight: changes nothing without --tap"),
     Case("quick on photos", "study losses --quick --data {folder.jpg}", "--data: changes nothing with --quick"),
     Case("board for C", "fpga export {m.onnx} --flavour c --board de1-soc --out {o}", "--board: changes nothing with"),
@@ -270,6 +269,8 @@ CASES = [
         "not a readable checkpoint",
     ),
     Case("run over a run", f"{DISTILL} --data {{shards}} --out {{garbage-run}}", "holds a run already"),
+    Case("run through a file", f"{DISTILL} --data {{shards}} --out {{page.jpg}}/run", "page.jpg is no folder"),
+    Case("taps of fresh views", f"{DISTILL} --data {{shards}} --tap x --tap y", "--tap: guides by what the teacher"),
     Case("run into a file", f"{DISTILL} --data {{shards}} --out {{page.jpg}}", "page.jpg"),
     Case("warm start missing", f"{DISTILL} --data {{shards}} --warm-start {{absent.pt}}", "absent.pt"),
     Case(

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Ended
 from facelet import model_files
+from facelet.demo import MARK
 from tiny_models import tiny_card, tiny_onnx
 
 QUICK = ("--identities", 20, "--photos", 4, "--epochs", 1, "--pairs", 40, "--threads", 1)
@@ -62,6 +63,18 @@ def test_what_no_demo_made_is_left_alone(cli: Callable[..., Ended], teacher: Pat
     assert ended.code == 2
     assert "is no student of an earlier demo; give another --out" in ended.err
     assert thesis.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("wrong", [("--epochs", 0), ("--student", "nonsense"), ("--pairs", 50)])
+def test_an_earlier_student_stays_where_the_options_are_wrong(
+    cli: Callable[..., Ended], teacher: Path, tmp_path: Path, wrong: tuple[object, ...]
+) -> None:
+    student = tmp_path / "demo" / "student"
+    student.mkdir(parents=True)
+    (student / "options.json").write_text(json.dumps({"name": f"facelet_xs{MARK}"}))
+    (student / "model.onnx").write_text("an hour of training")
+    assert cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK, *wrong).code == 2
+    assert (student / "model.onnx").read_text() == "an hour of training"
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,25 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name}: this part of the cache is damaged; delete"):
             fill_cache(TinyTeacher(), tiny_set(), RECIPES["standard"], 0, 0, tmp_path)
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["view-1.npy", "view-1-tap-0.npy"])
+def test_answers_that_are_gone_are_asked_again(tmp_path: Path, name: str) -> None:
+    transfer, teacher = tiny_set(), TinyTeacher()
+    whole = fill_cache(teacher, transfer, RECIPES["standard"], 0, 1, tmp_path / "whole")
+    fill_cache(teacher, transfer, RECIPES["standard"], 0, 1, tmp_path / "torn")
+    (path,) = (tmp_path / "torn").rglob(name)
+    path.unlink()
+    again = fill_cache(teacher, transfer, RECIPES["standard"], 0, 1, tmp_path / "torn")
+    assert teacher.seen == 5 * transfer.n_images
+    np.testing.assert_array_equal(again.embeddings[1], whole.embeddings[1])
+    np.testing.assert_array_equal(again.taps[0].values[1], whole.taps[0].values[1])
+
+
+def test_a_file_that_was_cut_off_as_it_began_is_named(tmp_path: Path) -> None:
+    fill_cache(TinyTeacher(), tiny_set(), RECIPES["standard"], 0, 0, tmp_path)
+    (path,) = tmp_path.rglob("view-0.npy")
+    path.write_bytes(b"")
+    path.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match=r"view-0\.npy: this part of the cache is damaged; delete"):
+        fill_cache(TinyTeacher(), tiny_set(), RECIPES["standard"], 0, 0, tmp_path)

@@ -202,3 +202,21 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.warns(UserWarning, match=r"c\+\+: cannot find what it needs; training goes on with torch's own"):
         assert kernels() is None
+
+
+@pytest.mark.usefixtures("fresh_kernels")
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [("no program", "Exec format error"), ('#!/bin/sh\n[ "$1" = --version ] || sleep 5\n', "timed out after 0.2")],
+    ids=["no program", "slow"],
+)
+def test_a_compiler_that_cannot_be_used_is_no_end_of_a_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, told: str
+) -> None:
+    broken = tmp_path / COMPILERS[0]
+    broken.write_text(program)
+    broken.chmod(0o755)
+    monkeypatch.setattr("facelet.nets.kernels.BUILD_LIMIT_S", 0.2)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.warns(UserWarning, match=f"{told}.*training goes on with torch's own"):
+        assert kernels() is None

@@ -8,13 +8,16 @@ import scipy.linalg
 import torch
 from torch import nn
 
+from facelet.data.views import RECIPES
 from facelet.errors import InputError
 from facelet.train.average import Average
 from facelet.train.distill import epoch_rows
 from facelet.train.losses import EMBEDDING_LOSSES
 from facelet.train.mining import semi_hard, squared_distances, triplet_loss
-from facelet.train.optimizers import make_optimizer, orthogonalize
+from facelet.train.optimizers import is_matrix, make_optimizer, orthogonalize
 from facelet.train.targets import fit_target, fit_target_map, join, rotation
+from facelet.train.triplet import LabelledBatch, TripletTask
+from tiny_training import SIZE, TinyTeacher, tiny_set
 
 
 def on_circle(*degrees: float) -> torch.Tensor:
@@ -53,6 +56,41 @@ def test_triplet_loss_by_hand() -> None:
     rows = found.anchor == 0
     only = type(found)(found.anchor[rows], found.positive[rows], found.negative[rows])
     assert triplet_loss(embeddings, only, 1.5).item() == pytest.approx(0.5, abs=1e-6)
+
+
+class Saying(nn.Module):
+    """A net that says the same whatever it is shown."""
+
+    def __init__(self, embeddings: torch.Tensor) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+
+    def forward(self, _x: torch.Tensor) -> torch.Tensor:
+        return self.embeddings
+
+
+def test_distances_are_not_rounded_in_bfloat16() -> None:
+    # vectors near each other, as early in training: bfloat16 holds 2 of the 3 digits by which their distances differ
+    random = torch.Generator().manual_seed(0)
+    near = torch.randn(1, 128, generator=random) + 0.15 * torch.randn(64, 128, generator=random)
+    transfer = tiny_set()
+    task = TripletTask(
+        Saying(nn.functional.normalize(near)),
+        transfer,
+        transfer.labelled(2),
+        people=6,
+        photos=4,
+        margin=0.01,
+        recipe=RECIPES["standard"],
+        seed=0,
+        matrix=TinyTeacher.matrix,
+        size=SIZE,
+    )
+    batch = LabelledBatch(torch.zeros(64, 8, 8, 3, dtype=torch.uint8), torch.arange(16).repeat_interleave(4))
+    _, expected = task.loss(batch, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = task.loss(batch, 0.0)
+    assert found == expected
 
 
 def test_no_triplets_give_a_zero_loss_with_a_gradient() -> None:
@@ -138,6 +176,11 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
         # the directions stay: the result is U V' of the singular value decomposition, roughly
         u, _, v = torch.linalg.svd(x, full_matrices=False)
         assert torch.nn.functional.cosine_similarity((u @ v).flatten(), orthogonalize(x).flatten(), dim=0) > 0.97
+
+
+def test_small_depthwise_kernels_alone_are_no_matrices() -> None:
+    dense, depthwise, head = nn.Conv2d(16, 32, 1), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 32, 6, groups=32)
+    assert [is_matrix(next(layer.parameters())) for layer in (dense, depthwise, head)] == [True, False, True]
 
 
 def test_the_adam_half_of_muon_agrees_with_torch() -> None:

@@ -41,6 +41,7 @@ def test_weights_are_the_mean_and_the_card_tells_of_all(cli: Callable[..., Ended
         ((), "alone has no mean"),
         (("wide.onnx",), "not the net of"),
         (("long.onnx",), "tensor matrix is not alike"),
+        (("other.onnx",), "other.onnx: its card has another template than that of 0.onnx"),
         (("absent.onnx",), "absent.onnx: no such model file"),
         (("1.onnx", "--out", "mean.txt"), "give a file that ends in .onnx"),
         (("dlib_resnet",), "only .onnx files can be averaged"),
@@ -52,6 +53,7 @@ def test_what_has_no_mean_is_one_line(
     monkeypatch.chdir(tmp_path)
     files(tmp_path)
     write_tiny(tmp_path / "wide.onnx", tiny_card(width=24), tiny_onnx(width=24))
+    write_tiny(tmp_path / "other.onnx", tiny_card(template="dlib"), tiny_onnx(seed=1))
     write_tiny(tmp_path / "long.onnx", tiny_card(embedding_size=16), tiny_onnx(embedding_size=16))
     ended = cli("average", "0.onnx", *others)
     assert ended.code == 2

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +24,11 @@ from facelet.errors import DeviceError, InputError
 from facelet.faces.align import align, similarity, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.templates import load_template
+from facelet.lock import take
 from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES, transfer_size
-from facelet.studies.arm_marks import already_made, graphs_key
-from facelet.studies.arms import held_out
+from facelet.studies.arm_marks import LOCK, MARK, already_made, graphs_key
+from facelet.studies.arms import distilled, held_out, recovered
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
@@ -32,9 +36,10 @@ from facelet.studies.labels import label_points
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seen import differences
 from facelet.studies.size import front
-from facelet.studies.study import cell, check_distinct, page, save_plot
+from facelet.studies.study import Context, cell, check_distinct, page, save_plot
 from facelet.studies.teachers import Arm, arms
 from tiny_graphs import every_op
+from tiny_models import tiny_card
 from tiny_training import tiny_set
 
 
@@ -248,6 +253,50 @@ def test_an_arm_is_taken_for_its_own_study_alone(tmp_path: Path) -> None:
     (folder / "arm.txt").unlink()
     with pytest.raises(InputError, match="mse-0"):
         already_made(file, folder, "b")
+
+
+def bare_context(folder: Path) -> Context:
+    """What an arm needs of a study's."""
+    silent: Any = lambda _title: nullcontext(lambda _done, _total: None)  # noqa: E731
+    none: Any = None
+    return Context(("facelet_xs",), none, tiny_set(), none, folder, True, (0,), 1, silent)
+
+
+def test_an_arm_is_one_process_at_a_time_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, graph, card = bare_context(tmp_path), every_op(1), tiny_card()
+
+    def made(*_given: object, **_options: object) -> Any:
+        assert take(tmp_path / "arm" / LOCK) is None
+        raise StopIteration
+
+    monkeypatch.setattr("facelet.train.recover.recover", made)
+    monkeypatch.setattr("facelet.train.run.distill", made)
+    with pytest.raises(StopIteration):
+        recovered(context, "arm", graph, graph, card, steps=1, seed=0)
+    with pytest.raises(StopIteration):
+        distilled(context, "arm", context.transfer, 1, student="facelet_xs", teachers=())
+
+
+def test_an_arm_that_another_process_makes_is_waited_for_and_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, graph = bare_context(tmp_path), every_op(1)
+    monkeypatch.setattr("facelet.train.recover.recover", lambda *_given, **_options: pytest.fail("made twice"))
+    taken: list[Path] = []
+
+    def second() -> None:
+        taken.append(recovered(context, "arm", graph, graph, tiny_card(), steps=1, seed=0))
+
+    thread, held = threading.Thread(target=second), take(tmp_path / "arm" / LOCK)
+    assert held is not None
+    with closing(held):
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        (tmp_path / "arm" / MARK).write_text(graphs_key((graph, graph), context.transfer.key, 1, 0))
+        (tmp_path / "arm.onnx").write_text("made by the first")
+    thread.join(10)
+    assert taken == [tmp_path / "arm.onnx"]
 
 
 def test_graphs_are_told_apart_by_nodes_weights_and_what_else_is_given() -> None:

@@ -21,14 +21,17 @@ import torch
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, DivergedError, FaceletError, InputError
+from facelet.lock import take
 from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.distill import DistillTask, Hint
 from facelet.train.loop import HISTORY, LoopConfig, train
 from facelet.train.measure import clean_pixels, embed_pixels, held_cosine
+from facelet.train.online import graphed_net
 from facelet.train.options import LATER_OPTIONS, DistillOptions, run_identity
-from facelet.train.run import distill
+from facelet.train.run import LOCK, OPTIONS_FILE, distill
 from facelet.train.targets import fit_target
 from facelet.train.triplet import TripletTask
+from tiny_models import photo_model
 from tiny_training import SIZE, TinyNet, TinyTeacher, tiny_net, tiny_set
 
 RECIPE = RECIPES["standard"]
@@ -283,6 +286,111 @@ def test_a_line_of_the_log_that_was_cut_off_does_not_stop_a_resumption(tmp_path:
     assert [row["step"] for row in figures(tmp_path / "run")] == [5, 10, 14, 15, 20, 21]
 
 
+def test_a_run_that_is_resumed_after_its_end_logs_what_its_log_lacks(tmp_path: Path) -> None:
+    told, log = iter(range(9)), tmp_path / "run" / HISTORY
+
+    def go_on(resume: bool) -> list[str]:
+        task = distill_task(tmp_path)
+        train(task, config(7), log.parent, identity="a", resume=resume, watch=lambda _net: {"seen": next(told)})
+        return log.read_text().splitlines()
+
+    whole = go_on(resume=False)
+    assert json.loads(whole[-1]) == {"step": 7, "seen": 0}
+    assert go_on(resume=True) == whole
+    log.write_text("".join(f"{line}\n" for line in whole[:-1]))  # as if it had been killed before its last line
+    assert go_on(resume=True) == [*whole[:-1], json.dumps({"step": 7, "seen": 2})]
+
+
+STUDENT = "facelet_xs@width=0.25,depth=0.25,resolution=48,embedding=16"
+
+
+@pytest.fixture
+def small_run(tmp_path: Path) -> DistillOptions:
+    """Options of a whole run of seconds."""
+    teacher = str(photo_model(tmp_path / "teacher.onnx"))
+    return DistillOptions(STUDENT, tmp_path / "run", teachers=(teacher,), epochs=0.5, batch_size=16, threads=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_where_a_process_trains_is_refused_to_others(small_run: DistillOptions, workers: int) -> None:
+    small_run = dataclasses.replace(small_run, workers=workers)
+    said: list[str] = []
+
+    def tick(_tick: object) -> None:
+        for resume in (False, True):
+            with pytest.raises(FaceletError) as refused:
+                distill(dataclasses.replace(small_run, loss="huber", resume=resume), tiny_set())
+            said.append(str(refused.value))
+
+    distill(small_run, tiny_set(), on_tick=tick)
+    # told before and after the checkpoint is written
+    expected = f"{small_run.out}: another process trains there; wait for it or give another --out"
+    assert (said[0], said[3]) == (expected, expected)
+    told = json.loads((small_run.out / OPTIONS_FILE).read_text())
+    assert (told["loss"], "resume" in told) == ("mse", False)
+    held = take(small_run.out / LOCK)
+    assert held is not None, "a run that has ended holds nothing"
+    held.close()
+
+
+def test_a_run_that_ended_while_another_was_about_to_begin_is_kept(
+    small_run: DistillOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(path: Path) -> Any:
+        small_run.out.mkdir()
+        (small_run.out / CHECKPOINT).write_text("of the other")
+        return take(path)
+
+    monkeypatch.setattr("facelet.train.run.take", ended)
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        distill(small_run, tiny_set())
+    assert (small_run.out / CHECKPOINT).read_text() == "of the other"
+
+
+def test_a_refused_resumption_leaves_the_record_of_the_run(small_run: DistillOptions) -> None:
+    distill(small_run, tiny_set())
+    record = (small_run.out / OPTIONS_FILE).read_bytes()
+    with pytest.raises(CheckpointError, match="another run"):
+        distill(dataclasses.replace(small_run, loss="huber", resume=True), tiny_set())
+    assert (small_run.out / OPTIONS_FILE).read_bytes() == record
+
+
+def test_a_resumption_from_another_start_is_refused(small_run: DistillOptions, tmp_path: Path) -> None:
+    starts = []
+    for seed in (0, 1):
+        made = distill(dataclasses.replace(small_run, out=tmp_path / f"from-{seed}", seed=seed), tiny_set())
+        starts.append(made.model.with_name(CHECKPOINT).read_bytes())
+    start = tmp_path / "start.pt"
+    start.write_bytes(starts[0])
+    options = dataclasses.replace(small_run, warm_start=start)
+    distill(options, tiny_set())
+    resumed = dataclasses.replace(options, resume=True)
+    distill(resumed, tiny_set())
+    start.write_bytes(starts[1])
+    with pytest.raises(CheckpointError, match="the file of --warm-start is not what it was when this run began"):
+        distill(resumed, tiny_set())
+    checkpoint = options.out / CHECKPOINT
+    state = torch.load(checkpoint, weights_only=True)
+    del state["warm_start"]  # as checkpoints were once
+    torch.save(state, checkpoint)
+    distill(resumed, tiny_set())
+
+
+def test_making_a_graph_leaves_the_statistics_of_a_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, pixels = tiny_net().train(), torch.rand(4, 3, SIZE, SIZE)
+    before = [buffer.clone() for buffer in net.buffers()]
+
+    def warmed_up(whole: torch.nn.Module, given: tuple[torch.Tensor]) -> torch.nn.Module:
+        for _ in range(3):
+            whole(*given)
+        assert not torch.equal(next(net.buffers()), before[0])
+        return whole
+
+    monkeypatch.setattr("torch.cuda.make_graphed_callables", warmed_up)
+    graphed_net(net, pixels)
+    assert all(torch.equal(now, then) for now, then in zip(net.buffers(), before, strict=True))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -290,13 +398,14 @@ def test_a_line_of_the_log_that_was_cut_off_does_not_stop_a_resumption(tmp_path:
         ({"learning_rate": float("inf")}, "--learning-rate: must be above 0, found inf"),
         ({"weight_decay": float("nan")}, "--weight-decay: must be 0 or more, found nan"),
         ({"watch_every": -1.0}, "--watch-every: must be 0 or more, found -1"),
+        ({"taps": ("x", "y")}, "--tap: guides by what the teacher shows of the very view; give --views 1 or more"),
         ({"batch_size": 95}, "94 crops to train on do not fill a batch of 95; give more"),
     ],
 )
 def test_options_that_no_run_can_use_are_refused_before_anything_is_asked(
-    tmp_path: Path, options: dict[str, float], said: str
+    tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
-    wanted = DistillOptions(student="facelet_xs", teachers=("facelet_xs",), out=tmp_path / "run", **options)  # type: ignore[arg-type]
+    wanted = DistillOptions(student="facelet_xs", teachers=("facelet_xs",), out=tmp_path / "run", **options)
     with pytest.raises(FaceletError, match=re.escape(said)):
         distill(wanted, tiny_set())
 

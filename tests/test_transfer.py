@@ -164,3 +164,39 @@ def test_a_damaged_pack_is_named(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(TransferSetError, match="this part of the cache is damaged"):
         open_transfer_set(shard, tmp_path / "cache")
+
+
+def test_the_same_photos_in_another_folder_are_of_that_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("celeba", "casia"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(png(CROP))
+        assert open_transfer_set(tmp_path / name, tmp_path / "cache").sources == (name,)
+    monkeypatch.chdir(tmp_path / "celeba")
+    assert open_transfer_set(Path(), tmp_path / "cache").sources == ("celeba",)
+
+
+def test_nobody_is_held_out_where_nobody_has_a_name(tmp_path: Path) -> None:
+    write_shard(tmp_path / "t.tar", [("1", {"png": png(CROP)})])
+    with pytest.raises(TransferSetError, match="no crop has a label"):
+        open_transfer_set(tmp_path / "t.tar", tmp_path / "cache", exclude_heldout=True)
+
+
+def test_a_shard_whose_compression_is_damaged_is_one_line(tmp_path: Path) -> None:
+    shard = tmp_path / "t.tar.gz"
+    noise = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
+    write_shard(shard, [(str(i), {"png": png(pixels)}) for i, pixels in enumerate(noise)])
+    whole = shard.read_bytes()
+    for place in range(100, len(whole) - 100, len(whole) // 12):
+        shard.write_bytes(whole[:place] + bytes(64) + whole[place + 64 :])
+        with pytest.raises(TransferSetError):
+            open_transfer_set(shard, tmp_path / "cache")
+
+
+def test_a_link_that_leads_nowhere_is_named_and_a_folder_is_no_photo(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "holiday.jpg").mkdir(parents=True)
+    (photos / "holiday.jpg" / "1.png").write_bytes(png(CROP))
+    assert open_transfer_set(photos, tmp_path / "cache").n_images == 1
+    (photos / "gone.png").symlink_to(tmp_path / "absent.png")
+    with pytest.raises(TransferSetError, match=r"gone\.png: cannot be read"):
+        open_transfer_set(photos, tmp_path / "cache")

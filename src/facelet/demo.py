@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +124,12 @@ class Demo:
         }
 
 
-def _make_room(folder: Path, record: Path) -> None:
-    """Removes the student of an earlier demo.
+def _check_own(folder: Path, record: Path) -> None:
+    """Refuses a folder that is there and holds no student of an earlier demo.
 
     Args:
-        record: the options of the run that made the folder.
+        folder: which the new student is to replace.
+        record: the options of the run that made it.
 
     Raises:
         InputError: something else lies there.
@@ -141,7 +142,6 @@ def _make_room(folder: Path, record: Path) -> None:
         own = False
     if not own:
         raise InputError(f"{folder}: is no student of an earlier demo; give another --out")
-    shutil.rmtree(folder)
 
 
 def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
@@ -172,8 +172,10 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         name=f"{options.student}{MARK}",
     )
     check_pairs(options.n_pairs)
-    _make_room(folder, folder / OPTIONS_FILE)
-    check_options(distillation)
+    _check_own(folder, folder / OPTIONS_FILE)
+    check_options(
+        replace(distillation, out=folder.with_name("new-student"))
+    )  # the earlier one goes only when all is well
     clock = _Clock()
     with bar("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)
@@ -191,6 +193,8 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
             losses.append(news.figures["loss"])
         on_tick(news)
 
+    if folder.exists():
+        shutil.rmtree(folder)
     with teaching:
         advance = teaching.enter_context(bar("teacher embeds"))
         run = distill(

@@ -47,6 +47,9 @@ def average_models(names: Sequence[str | Path], out: Path) -> Card:
     for model, graph in zip(models[1:], others, strict=True):
         if [node.SerializeToString() for node in graph.node] != [node.SerializeToString() for node in first.node]:
             raise ModelError(f"{model.path}: not the net of {models[0].path}; only files of one net can be averaged")
+        for what in ("template", "color", "mean", "scale"):
+            if getattr(model.card, what) != getattr(models[0].card, what):
+                raise ModelError(f"{model.path}: its card has another {what} than that of {models[0].path}")
     weights = [{i.name: numpy_helper.to_array(i) for i in graph.initializer} for graph in others]
     for initializer in first.initializer:
         _average(initializer, [found.get(initializer.name) for found in weights], models[0].path)

@@ -162,8 +162,6 @@ def distill(
 ) -> None:
     """Distil teachers into a student over a transfer set."""
     show = Output(json_, quiet)
-    if not online:
-        refuse_idle(context, "without --online", "--passes", "--device", "--graphed")
     if not tap:
         refuse_idle(context, "without --tap", "--hint-weight")
     with training_extra():

@@ -115,7 +115,8 @@ def fill_cache(
     with alone(folder / "lock"):
         for view in range(n_views + 1):
             state = folder / f"view-{view}.json"
-            done = _read(state, _rows_done) if state.exists() else 0
+            files = (folder / f"view-{view}.npy", *(_tap_path(folder, view, t) for t in range(len(teacher.taps))))
+            done = _read(state, _rows_done) if state.exists() and all(file.exists() for file in files) else 0
             while done < n:
                 index = np.arange(done, min(done + BLOCK, n))
                 _fill_block(teacher, transfer, recipe, seed, view, index, folder)
@@ -168,7 +169,7 @@ def _scale_path(folder: Path, tap: int) -> Path:
 def _rows(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
     """Opens an array file for writing some rows, creating it on the first call."""
     if path.exists():
-        return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
+        return _read(path, lambda file: np.load(file, mmap_mode="r+"))  # type: ignore[no-any-return]
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def _unpack(archive: Path, cache_dir: Path | None) -> Path:
         except OSError:
             if not target.is_dir():  # another process may have finished first
                 raise
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ProtocolError(f"{archive}: cannot be unpacked into {target.parent} ({error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

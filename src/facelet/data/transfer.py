@@ -14,6 +14,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from facelet.data.heldout import heldout_identities
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
 from facelet.lock import alone
+
+TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error)
+"""What a damaged shard may raise."""
 
 IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -131,7 +135,7 @@ def open_transfer_set(
     if not source.exists():
         raise MissingFileError(f"{source}: no such transfer set; give a folder of shards (.tar, .tar.gz) or of images")
     shards = _shards(source)
-    files = [] if shards else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = [] if shards else sorted(p for p in source.rglob("*") if _is_image(p))
     if not shards and not files:
         raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
     align = None if shards else align
@@ -144,7 +148,15 @@ def open_transfer_set(
             items = _shard_items(shards) if shards else _folder_items(source, files)
             total = sum(_count_images(s) for s in shards) if shards else len(files)
             _write_pack(pack, items, total, align, progress, exclude_heldout)
-        return _read_pack(pack, key)
+        found = _read_pack(pack, key)
+    return (
+        found if shards else replace(found, sources=(source.resolve().name,))
+    )  # another folder may have the same photos
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a path is that of an image file; a link that leads nowhere is called one, and refused when it is read."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
 def _shards(source: Path) -> list[Path]:
@@ -157,15 +169,18 @@ def _content_key(paths: list[Path], relative_to: Path, *, how: str) -> str:
     for path in paths:
         name = path.name if path == relative_to else path.relative_to(relative_to).as_posix()
         digest.update(os.fsencode(name))
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise TransferSetError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
     return digest.hexdigest()[:24]
 
 
 def _open_shard(shard: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(shard)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except TAR_ERRORS as error:
         raise TransferSetError(f"{shard}: not a readable tar shard ({error})") from error
 
 
@@ -173,7 +188,7 @@ def _count_images(shard: Path) -> int:
     try:
         with _open_shard(shard) as tar:
             return sum(PurePosixPath(m.name).suffix.lower() in IMAGE_SUFFIXES for m in tar)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except TAR_ERRORS as error:
         raise TransferSetError(f"{shard}: the shard is cut off or damaged ({error})") from error
 
 
@@ -263,6 +278,8 @@ def _write_pack(
                 progress(done, total)
         if row == 0:
             raise TransferSetError(f"transfer set: none of its {total} photos shows a face that can be used")
+        if exclude_heldout and not identities and not n_heldout:
+            raise TransferSetError("transfer set: no crop has a label, so nobody can be held out; train without that")
         crops.flush()
         np.savez(scratch / "labels.npz", identity=identity[:row], source=source[:row])
         meta = {
@@ -275,7 +292,7 @@ def _write_pack(
         if pack.exists():
             shutil.rmtree(pack)
         scratch.rename(pack)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except TAR_ERRORS as error:
         raise TransferSetError(f"transfer set: cannot be packed ({error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -72,7 +72,8 @@ def can_depthwise(x: Tensor, conv: nn.Conv2d) -> bool:
     square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride))
     plain = conv.bias is None and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     pad = isinstance(conv.padding, tuple) and len(set(conv.padding)) == 1
-    return x.dtype in SUFFIXES and each_alone and square and plain and pad
+    kinds = x.dtype in SUFFIXES and conv.weight.dtype == torch.float32
+    return kinds and each_alone and square and plain and pad
 
 
 def depthwise(kernels: Kernels, x: Tensor, conv: nn.Conv2d) -> Tensor:

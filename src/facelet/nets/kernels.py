@@ -23,6 +23,9 @@ from torch import Tensor
 from facelet.assets import cache_dir
 
 SOURCES = Path(__file__).with_name("native")
+BUILD_LIMIT_S = 120.0
+"""A compiler that takes longer is given up."""
+
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
 LANES = 16
@@ -77,13 +80,13 @@ def kernels() -> Kernels | None:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if os.environ.get("FACELET_KERNELS") == "0" or compiler is None:
         return None
-    path = cache_dir() / "kernels" / f"{_key(compiler)}.so"
     try:
+        path = cache_dir() / "kernels" / f"{_key(compiler)}.so"
         if not path.exists():
             _build(compiler, path)
         return Kernels(path)
-    except (OSError, AttributeError, subprocess.CalledProcessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        told = error.stderr if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
         warnings.warn(
             f"{compiler}: {told.strip().splitlines()[-1]}; training goes on with torch's own kernels", stacklevel=2
         )
@@ -106,5 +109,5 @@ def _build(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         call = [compiler, *FLAGS, str(SOURCES / "kernels.cpp"), "-o", str(built)]
-        subprocess.run(call, check=True, capture_output=True, text=True, timeout=120)
+        subprocess.run(call, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S)
         built.replace(path)

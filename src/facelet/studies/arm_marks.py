@@ -13,6 +13,9 @@ from facelet.graph.ir import Graph
 
 MARK = "arm.txt"
 
+LOCK = "arm.lock"
+"""In an arm's folder: held by the process that makes the arm."""
+
 
 def already_made(file: Path, folder: Path, key: str) -> bool:
     """Whether an arm's result lies there. Where it does not, marks the arm's folder, before anything is made in it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError, training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
+from facelet.lock import alone
 from facelet.model import Card
 from facelet.model_files import load_model, save_model
-from facelet.studies.arm_marks import already_made, graphs_key
+from facelet.studies.arm_marks import LOCK, already_made, graphs_key
 from facelet.studies.study import Context, Row, aligned_crops
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def distilled(
     """Distils a student for a number of steps and returns its `model.onnx`.
 
     A finished arm is taken as it lies there, a broken one goes on from its checkpoint: a study resumes by being
-    run again with the same `--out`.
+    run again with the same `--out`. While another process makes the arm, this one waits.
 
     Args:
         name: of the arm, its folder in the study's.
@@ -76,7 +76,6 @@ def distilled(
         "watch_every": 0,
         "seed": context.seeds[0],
         "threads": context.threads,
-        "resume": (folder / CHECKPOINT).exists(),
         **options,
     }
     learned, _ = held_out(transfer, values["holdout"], values["seed"])
@@ -84,25 +83,27 @@ def distilled(
     if parts:
         values |= {"watch_every": epochs / parts, "checkpoint_every": steps // parts}
     wanted = DistillOptions(out=folder, epochs=epochs, **values)
-    if already_made(folder / MODEL_FILE, folder, _arm_key(wanted, transfer)):
-        return folder / MODEL_FILE
-    with context.progress(name) as advance:
+    with alone(folder / LOCK):
+        if already_made(folder / MODEL_FILE, folder, _arm_key(wanted, transfer)):
+            return folder / MODEL_FILE
+        wanted = dataclasses.replace(wanted, resume=(folder / CHECKPOINT).exists())
+        with context.progress(name) as advance:
 
-        def tick(tick: Tick) -> None:
-            advance(tick.step, tick.steps)
-            if on_tick is not None:
-                on_tick(tick)
+            def tick(tick: Tick) -> None:
+                advance(tick.step, tick.steps)
+                if on_tick is not None:
+                    on_tick(tick)
 
-        return distill(wanted, transfer, on_tick=tick).model
+            return distill(wanted, transfer, on_tick=tick).model
 
 
 def _arm_key(options: DistillOptions, transfer: TransferSet) -> str:
     """Names all that an arm depends on, its models by what is in their files."""
-    from facelet.train.options import run_identity
+    from facelet.train.options import run_identity, warm_start_key
 
-    start = "" if options.warm_start is None else hashlib.sha256(options.warm_start.read_bytes()).hexdigest()
     teachers = tuple(load_model(name).sha256 for name in options.teachers)
-    return run_identity(dataclasses.replace(options, teachers=teachers, warm_start=None), [transfer.key, start])
+    named = dataclasses.replace(options, teachers=teachers, warm_start=None)
+    return run_identity(named, [transfer.key, warm_start_key(options)])
 
 
 def held_out(transfer: TransferSet, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -150,7 +151,7 @@ def recovered(
 ) -> Path:
     """Teaches a changed net what the net said that it was, for a number of steps, and returns its file.
 
-    A finished arm is taken as it lies there.
+    A finished arm is taken as it lies there. While another process makes it, this one waits.
 
     Args:
         name: of the arm, its file and its folder in the study's.
@@ -163,15 +164,18 @@ def recovered(
     with training_extra():
         from facelet.train.recover import recover
 
-    path = context.folder / f"{name}.onnx"
-    if not already_made(path, path.with_suffix(""), graphs_key((original, changed), context.transfer.key, steps, seed)):
+    path, folder = context.folder / f"{name}.onnx", context.folder / name
+    key = graphs_key((original, changed), context.transfer.key, steps, seed)
+    with alone(folder / LOCK):
+        if already_made(path, folder, key):
+            return path
         with context.progress(name) as advance:
             graph = recover(
                 original,
                 changed,
                 card,
                 context.transfer,
-                context.folder / name,
+                folder,
                 steps=steps,
                 threads=context.threads,
                 seed=seed,

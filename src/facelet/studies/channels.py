@@ -16,9 +16,10 @@ from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.graph.passes.channels import channels
 from facelet.graph.size import layers
+from facelet.lock import alone
 from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
-from facelet.studies.arm_marks import already_made, graphs_key
+from facelet.studies.arm_marks import LOCK, already_made, graphs_key
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
@@ -94,8 +95,11 @@ def _from_scratch(
         from facelet.train.fresh_graph import FreshNet
         from facelet.train.recover import teach
 
-    path = context.folder / f"{name}.onnx"
-    if not already_made(path, path.with_suffix(""), graphs_key((original, shape), context.transfer.key, steps, seed)):
+    path, folder = context.folder / f"{name}.onnx", context.folder / name
+    key = graphs_key((original, shape), context.transfer.key, steps, seed)
+    with alone(folder / LOCK):
+        if already_made(path, folder, key):
+            return path
         net = FreshNet(shape, seed)
         with context.progress(name) as advance:
             teach(
@@ -103,7 +107,7 @@ def _from_scratch(
                 original,
                 card,
                 context.transfer,
-                context.folder / name,
+                folder,
                 steps=steps,
                 threads=context.threads,
                 seed=seed,

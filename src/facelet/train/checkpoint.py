@@ -24,14 +24,19 @@ def save(
     modules: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
+    warm_start: str = "",
 ) -> None:
     """Writes the state after `step` steps, at a place of the schedule, in place of an older one.
+
+    Args:
+        warm_start: sha256 of the file that the run began from, if it did.
 
     Raises:
         InputError: the place cannot be written; the older one stays.
     """
     state = {
         "identity": identity,
+        "warm_start": warm_start,
         "step": step,
         "place": place,
         "modules": modules.state_dict(),
@@ -50,8 +55,12 @@ def restore(
     modules: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     averaged: Average | None,
+    warm_start: str = "",
 ) -> tuple[int, float]:
     """Fills modules, optimizer and average from a checkpoint; returns the steps done and the place in the schedule.
+
+    Args:
+        warm_start: as for `save`; a checkpoint that was made before it was kept fits any.
 
     Raises:
         CheckpointError: there is none, it cannot be read, or another run made it.
@@ -62,6 +71,10 @@ def restore(
         raise CheckpointError(
             f"{path}: made by another run (net, data, teacher or options differ); "
             "give the same options or another --out"
+        )
+    if state.get("warm_start", warm_start) != warm_start:
+        raise CheckpointError(
+            f"{path}: the file of --warm-start is not what it was when this run began; give that one or another --out"
         )
     modules.load_state_dict(state["modules"])
     optimizer.load_state_dict(state["optimizer"])

@@ -85,13 +85,14 @@ class Crew:
         """Averages gradients and batch-norm statistics over all processes, in place.
 
         Args:
-            modules: with gradients, alike in every process.
+            modules: alike in every process; a gradient that only some of them have counts as zero in the others.
 
         Raises:
             WorkerError: another process ended.
         """
         if self.count == 1:
             return
+        self._share_gradients(modules)
         tensors = _shared(modules)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with self._together():
@@ -112,6 +113,16 @@ class Crew:
         with self._together():
             dist.broadcast(told, 0)
         return float(told)
+
+    def _share_gradients(self, modules: nn.Module) -> None:
+        """Gives a zero gradient to what another process has one for, as its share shows what this one's does not."""
+        parameters = list(modules.parameters())
+        held = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
+        with self._together():
+            dist.all_reduce(held)
+        for parameter, n_processes in zip(parameters, held.tolist(), strict=True):
+            if n_processes and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def _fork(self, rank: int, work: Callable[[], None], folder: Path) -> None:
         """Starts a process that does `work` and says through a pipe what went wrong."""

@@ -128,6 +128,7 @@ def train(
     folder: Path,
     *,
     identity: str,
+    warm_start: str = "",
     resume: bool = False,
     watch: Watcher | None = None,
     on_tick: Callable[[Tick], None] | None = None,
@@ -141,6 +142,7 @@ def train(
     Args:
         folder: of the run; gets `checkpoint.pt`, `history.jsonl` and TensorBoard files.
         identity: names everything that the run depends on; a checkpoint of another one is refused.
+        warm_start: sha256 of the file that the run begins from, if it does; a checkpoint from another is refused too.
         resume: go on from the checkpoint in `folder`.
         watch: measures a net in evaluation mode, for example its View-1 accuracy.
         on_tick: told after each logged step.
@@ -160,15 +162,21 @@ def train(
     task.modules.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
     averaged = Average(task.student, config.ema) if config.ema else None
-    start, place = restore(folder, identity, task.modules, optimizer, averaged) if resume else (0, 0.0)
+    start, place = 0, 0.0
+    if resume:
+        start, place = restore(folder, identity, task.modules, optimizer, averaged, warm_start)
     crew = Crew(config.workers)
+
+    def keep(done: int, place: float) -> None:
+        save(folder, identity, done, place, task.modules, optimizer, averaged, warm_start)
+
     with (
         crew.working(lambda: _follow(task, config, crew, start, place, optimizer)),
         contextlib.closing(_History(folder, start)) as history,
         contextlib.closing(_batches(task, crew, start, config.steps)) as batches,
     ):
         pace = _Pace(config, start, place)
-        done = _steps(task, config, crew, folder, identity, pace, batches, optimizer, averaged, history, watch, on_tick)
+        done = _steps(task, config, crew, keep, pace, batches, optimizer, averaged, history, watch, on_tick)
         student = _evaluated(task, averaged)
         if watch is not None:
             measured = watch(student)
@@ -237,8 +245,7 @@ def _steps(
     task: Task,
     config: LoopConfig,
     crew: Crew,
-    folder: Path,
-    identity: str,
+    keep: Callable[[int, float], None],
     pace: _Pace,
     batches: Iterator[tuple[int, Any]],
     optimizer: torch.optim.Optimizer,
@@ -247,9 +254,13 @@ def _steps(
     watch: Watcher | None,
     on_tick: Callable[[Tick], None] | None,
 ) -> int:
-    """Takes the steps from the start to the end; returns how many there are then."""
+    """Takes the steps from the start to the end; returns how many there are then.
+
+    Args:
+        keep: writes a checkpoint after a number of steps, at a place of the schedule.
+    """
     clock, clock_step = time.perf_counter(), pace.start
-    place, done = crew.first(pace.place(pace.start)), pace.start
+    place, done = crew.first(pace.first), pace.start
     if place >= config.steps:  # resumed after its end
         return done
     task.modules.train()
@@ -275,7 +286,7 @@ def _steps(
                 on_tick(Tick(int(place), config.steps, {**figures, **measured}))
             clock, clock_step = time.perf_counter(), done
         if kept:
-            save(folder, identity, done, place, task.modules, optimizer, averaged)
+            keep(done, place)
         if last:
             break
     return done
@@ -347,6 +358,7 @@ class _History:
         lines = path.read_text().splitlines() if start and path.exists() else []
         kept = [line for line in lines if _step_of(line) <= start]
         write_text_atomic(path, "".join(f"{line}\n" for line in kept))
+        self._last: dict[str, float] = json.loads(kept[-1]) if kept else {}
         self.file = path.open("a")
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -357,7 +369,10 @@ class _History:
 
     def write(self, step: int, figures: dict[str, float], measured: dict[str, float]) -> None:
         row = {**figures, **measured}
-        self.file.write(json.dumps({"step": step, **row}) + "\n")
+        line = {"step": step, **row}
+        if line.keys() == self._last.keys() and step == self._last["step"]:  # a run that is resumed after its end
+            return
+        self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         if self.board is not None:
             for name, value in row.items():

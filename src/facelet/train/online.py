@@ -6,7 +6,8 @@ not run out. `distill` is the other way, for CPUs, where asking the teachers is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,10 +197,19 @@ def graphed_net(net: nn.Module, pixels: Tensor) -> nn.Module:
     """The net, in training, as CUDA graphs of its passes for inputs like `pixels`, in the present autocast setting."""
     kind = pixels.device.type
     precision, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
-    with torch.autocast(kind, precision, enabled=enabled, cache_enabled=False):
+    with torch.autocast(kind, precision, enabled=enabled, cache_enabled=False), _same_buffers(net):
         whole = torch.cuda.make_graphed_callables(_Whole(net), (pixels.clone(),))
     assert isinstance(whole, nn.Module)
     return whole
+
+
+@contextmanager
+def _same_buffers(net: nn.Module) -> Iterator[None]:
+    """Gives a net its buffers back as they were: making a graph takes training passes, which move statistics."""
+    before = [buffer.clone() for buffer in net.buffers()]
+    yield
+    for buffer, value in zip(net.buffers(), before, strict=True):
+        buffer.copy_(value)  # in place, as the graph holds the memory
 
 
 def on_device(matrix: Matrix, device: torch.device) -> Tensor:

@@ -29,10 +29,10 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon on dense convolution and linear kernels, AdamW on everything else.
+    """Muon on what `is_matrix` takes as one, AdamW on everything else.
 
-    Depthwise kernels, biases, batch-norm and PReLU parameters have no matrix structure; they take AdamW at the same
-    learning rate.
+    Depthwise kernels of up to 3x3, biases, batch-norm and PReLU parameters have no matrix structure; they take AdamW at
+    the same learning rate. The kernel of a global depthwise head, which is larger, is taken as a matrix all the same.
 
     Args:
         lr: Muon's step: the root-mean-square change of each matrix entry is `0.2 * lr` per step.
@@ -110,7 +110,10 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
 
 
 def is_matrix(parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a dense kernel: at least 8 outputs, each of more than 9 weights."""
+    """Whether a parameter is taken as a matrix: at least 8 outputs, each of more than 9 weights.
+
+    So are dense kernels, and the facelet nets' global depthwise head of 6x6; depthwise kernels of up to 3x3 are not.
+    """
     return parameter.ndim in (2, 4) and parameter.shape[0] >= 8 and parameter[0].numel() > 9
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facelet.atomic import check_place
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError, TransferSetError, UnknownNameError
 from facelet.nets import build_net
@@ -162,6 +163,8 @@ def check_options(options: CommonOptions) -> ViewRecipe:
     build_net(options.student)  # refuses a name that is none
     if isinstance(options, TripletOptions):
         _check_triplet(options)
+    if isinstance(options, DistillOptions) and options.taps and not (options.views or options.online):
+        raise InputError("--tap: guides by what the teacher shows of the very view; give --views 1 or more")
     if options.recipe not in RECIPES:
         raise UnknownNameError("recipe", options.recipe, RECIPES)
     if options.optimizer not in OPTIMIZERS:
@@ -186,14 +189,20 @@ def check_options(options: CommonOptions) -> ViewRecipe:
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
     check_threads(options.threads)
+    check_place(options.out)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out}: is a file; give a folder")
+    check_checkpoint(options)
+    return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
+
+
+def check_checkpoint(options: CommonOptions) -> None:
+    """Refuses to resume where nothing was begun, and to begin where something was."""
     if options.resume:
         if not (options.out / CHECKPOINT).exists():
             raise CheckpointError(f"{options.out / CHECKPOINT}: no checkpoint to resume from; leave --resume out")
     elif (options.out / CHECKPOINT).exists():
         raise CheckpointError(f"{options.out}: holds a run already; go on with --resume or give another --out")
-    return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
 
 
 def _check_triplet(options: TripletOptions) -> None:
@@ -223,6 +232,11 @@ def run_identity(options: CommonOptions, depends_on: list[str]) -> str:
     }
     text = json.dumps([{**values, **STAND_INS}, depends_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def warm_start_key(options: CommonOptions) -> str:
+    """The sha256 of the file that the run starts from; empty without one."""
+    return "" if options.warm_start is None else hashlib.sha256(options.warm_start.read_bytes()).hexdigest()
 
 
 def plain_options(options: CommonOptions) -> dict[str, Any]:

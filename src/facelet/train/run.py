@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
+from facelet.lock import take
 from facelet.model import Card
 from facelet.nets import build_net
 from facelet.nets.from_model import start_from_model
@@ -36,9 +38,11 @@ from facelet.train.options import (
     DistillOptions,
     TripletOptions,
     check_batch,
+    check_checkpoint,
     check_options,
     plain_options,
     run_identity,
+    warm_start_key,
 )
 from facelet.train.prepare import Progress, made_offline, made_online
 from facelet.train.resizing import resized
@@ -48,6 +52,9 @@ from facelet.train.triplet import TripletTask
 MODEL_FILE = "model.onnx"
 
 OPTIONS_FILE = "options.json"
+
+LOCK = "run.lock"
+"""In the run's folder: held by the process that trains there."""
 
 STATISTICS_CROPS = 256
 """Crops that the statistics of a net are measured on which starts from an exported file."""
@@ -94,17 +101,17 @@ def distill(
     if options.join not in JOINS:
         raise UnknownNameError("join", options.join, JOINS)
     check_loss(options.loss, options.loss_weight, transfer.identity)
-    net, fresh = _start_net(options, transfer)
-    resizing = resized(net, options.first_resolution) if options.first_resolution else None
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
     check_batch(options, len(train_index))
-    make = made_online if options.online else made_offline
-    made = make(options, net, transfer, recipe, train_index, resizing, progress)
-    steps = _steps(options, len(train_index), options.batch_size)
-    measure = joined_watch(held_cosine(net, transfer, held, made.clean_targets(held)), watch)
-    return _run(
-        options, made.task, transfer, steps, fresh, " + ".join(made.names), command, measure, on_tick, made.depends_on
-    )
+    with _own_folder(options):
+        net, fresh = _start_net(options, transfer)
+        resizing = resized(net, options.first_resolution) if options.first_resolution else None
+        make = made_online if options.online else made_offline
+        made = make(options, net, transfer, recipe, train_index, resizing, progress)
+        steps = _steps(options, len(train_index), options.batch_size)
+        measure = joined_watch(held_cosine(net, transfer, held, made.clean_targets(held)), watch)
+        teacher = " + ".join(made.names)
+        return _run(options, made.task, transfer, steps, fresh, teacher, command, measure, on_tick, made.depends_on)
 
 
 def train_triplet(
@@ -123,23 +130,43 @@ def train_triplet(
     cv2.setNumThreads(1)
     recipe = check_options(options)
     check_batch(options, transfer.n_images, spare=1)
-    net, fresh = _start_net(options, transfer)
-    size = int(net.input_size)  # type: ignore[arg-type]
-    index = transfer.labelled(2)
-    task = TripletTask(
-        net,
-        transfer,
-        index,
-        people=options.people,
-        photos=options.photos,
-        margin=options.margin,
-        recipe=recipe,
-        seed=options.seed,
-        matrix=canvas_matrix(TEMPLATE, size, size),
-        size=size,
-    )
-    steps = _steps(options, len(index), task.batch_size)
-    return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
+    with _own_folder(options):
+        net, fresh = _start_net(options, transfer)
+        size = int(net.input_size)  # type: ignore[arg-type]
+        index = transfer.labelled(2)
+        task = TripletTask(
+            net,
+            transfer,
+            index,
+            people=options.people,
+            photos=options.photos,
+            margin=options.margin,
+            recipe=recipe,
+            seed=options.seed,
+            matrix=canvas_matrix(TEMPLATE, size, size),
+            size=size,
+        )
+        steps = _steps(options, len(index), task.batch_size)
+        return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
+
+
+@contextmanager
+def _own_folder(options: CommonOptions) -> Iterator[None]:
+    """Keeps other processes out of a run's folder, and writes there what a new run was told.
+
+    Raises:
+        InputError: another process trains there, or the place cannot be written.
+        CheckpointError: another process has ended there since the options were checked.
+    """
+    held = take(options.out / LOCK)
+    if held is None:
+        raise InputError(f"{options.out}: another process trains there; wait for it or give another --out")
+    with closing(held):
+        check_checkpoint(options)
+        if not options.resume:
+            told = {name: value for name, value in plain_options(options).items() if name != "resume"}
+            write_text_atomic(options.out / OPTIONS_FILE, json.dumps(told, indent=1, sort_keys=True))
+        yield
 
 
 def _workers(options: CommonOptions) -> int:
@@ -200,8 +227,6 @@ def _run(
     seen = list(transfer.sources)
     if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix == ".npz"):
         seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(options.out / OPTIONS_FILE, json.dumps(plain_options(options), indent=1, sort_keys=True))
     last: dict[str, float] = {}
 
     def tick(tick: Tick) -> None:
@@ -226,7 +251,16 @@ def _run(
         threads=_threads(options),
         workers=_workers(options),
     )
-    net = train(task, config, options.out, identity=identity, resume=options.resume, watch=watch, on_tick=tick).cpu()
+    net = train(
+        task,
+        config,
+        options.out,
+        identity=identity,
+        warm_start=warm_start_key(options),
+        resume=options.resume,
+        watch=watch,
+        on_tick=tick,
+    ).cpu()
     size = int(net.input_size)  # type: ignore[arg-type]
     card = Card(
         name=options.name or options.student,

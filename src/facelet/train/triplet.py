@@ -87,6 +87,7 @@ class TripletTask:
     def loss(self, batch: LabelledBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """Triplet loss over the semi-hard triplets of the batch."""
         embeddings = self.student(normalize_pixels(batch.pixels)).float()
-        triplets = semi_hard(embeddings, batch.identity, self.margin)
-        loss = triplet_loss(embeddings, triplets, self.margin)
+        with torch.autocast(embeddings.device.type, enabled=False):  # it would round distances to bfloat16
+            triplets = semi_hard(embeddings, batch.identity, self.margin)
+            loss = triplet_loss(embeddings, triplets, self.margin)
         return loss, {"loss": loss.item(), "triplets": float(len(triplets.anchor))}
