@@ -187,7 +187,10 @@ def _open_shard(shard: Path) -> tarfile.TarFile:
 def _count_images(shard: Path) -> int:
     try:
         with _open_shard(shard) as tar:
-            return sum(PurePosixPath(m.name).suffix.lower() in IMAGE_SUFFIXES for m in tar)
+            count = sum(PurePosixPath(m.name).suffix.lower() in IMAGE_SUFFIXES for m in tar)
+            if tar.fileobj is not None:
+                tar.fileobj.read(-1)  # to the very end, where gzip keeps its checksum
+            return count
     except TAR_ERRORS as error:
         raise TransferSetError(f"{shard}: the shard is cut off or damaged ({error})") from error
 
