@@ -182,6 +182,8 @@ CASES = [
     Case("one image missing", f"{EVALUATE} {{lfw-lacks}}", "lacks 1 of the 4 images of view 2, first Bob/Bob_0002.jpg"),
     Case("one image broken", f"{EVALUATE} {{lfw-broken}}", "Bob_0002.jpg: not an image"),
     Case("archive broken", f"{EVALUATE} {{lfw-archive}}", "lfw.tar.gz: cannot be unpacked"),
+    Case("view of packed pairs", f"{EVALUATE} {{noise.bin}} --view 1", "--view: changes nothing with packed pairs"),
+    Case("detector of packed pairs", f"{EVALUATE} {{noise.bin}} --detector yunet", "--detector: changes nothing with"),
     Case("packed pairs garbage", f"{EVALUATE} {{noise.bin}}", "noise.bin: not a pickle of packed pairs"),
     Case("packed pairs that run code", f"{EVALUATE} {{evil.bin}}", "which packed pairs do not need; refused"),
     Case("packed pairs that do not count", f"{EVALUATE} {{count.bin}}", "count.bin: 3 images for 2 pairs"),

@@ -150,7 +150,7 @@ def calibrate(
         ImageError: an image that cannot be read.
     """
     check_request("lfw", data, 1)
-    packed = _packed_file("lfw", Path(data))
+    packed = packed_file("lfw", Path(data))
     if packed is not None and packed.stem == "lfw":
         raise ProtocolError(f"{packed}: packed LFW is View 2, which stays unseen; give LFW's own folder")
     embedded = _embed(embedder, "lfw", Path(data), 1, detector, False, align, progress, cache)
@@ -194,7 +194,7 @@ def _embed(
     folder = cache or cache_dir()
     open_bar = progress or no_progress
     card = embedder.card
-    packed = _packed_file(benchmark, data)
+    packed = packed_file(benchmark, data)
     begun = time.perf_counter()
     if packed is not None:
         if not align:
@@ -261,8 +261,12 @@ def check_request(benchmark: str, data: str | Path, view: int, known: Iterable[s
         raise MissingFileError(f"{data}: no such file or folder; give the benchmark's data")
 
 
-def _packed_file(benchmark: str, data: Path) -> Path | None:
-    """Returns the packed file to read, or None where the data is LFW's own folder."""
+def packed_file(benchmark: str, data: Path) -> Path | None:
+    """Returns the packed file to read, or None where the data is LFW's own folder.
+
+    Raises:
+        MissingFileError: a folder without the benchmark's file.
+    """
     if data.is_file():
         return data
     path = data / f"{benchmark}.bin"

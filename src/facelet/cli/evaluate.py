@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Measure a model on LFW, other pairs, people, worse photos."""
     from facelet.atomic import check_place
-    from facelet.benchmark import BENCHMARKS, check_request
+    from facelet.benchmark import BENCHMARKS, check_request, packed_file
     from facelet.benchmark import evaluate as evaluate_model
     from facelet.embedder import Embedder
     from facelet.evaluate.report import write_report
@@ -94,6 +94,9 @@ def evaluate(
         )
         _measure_people(request, out, show)
         return
+    packed = packed_file(benchmark, data) is not None
+    if packed:
+        refuse_idle(context, "with packed pairs, which come aligned", "--view", "--detector", "--detector-model")
     if record and (flip or no_align):
         raise InputError("--record: a card holds aligned figures without flip averaging; leave those options out")
     embedder = Embedder.load(model, backend=backend, threads=threads)
@@ -104,7 +107,7 @@ def evaluate(
         benchmark=benchmark,
         data=data,
         view=view,
-        detector=open_detector(detector, detector_model),
+        detector=None if packed else open_detector(detector, detector_model),
         flip=flip,
         align=not no_align,
         progress=show.progress,
