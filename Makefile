@@ -15,7 +15,7 @@ demo: $(STAMP) ## distil a student on synthetic faces and compare it: about five
 	$(BIN)/facelet demo
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .
