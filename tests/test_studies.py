@@ -109,6 +109,7 @@ def test_without_an_opencl_device_nothing_is_timed_and_the_rest_is_drawn(
     assert (tmp_path / "size.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_net_trained_on_boxes_alone_is_meant_for_boxes(
     cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

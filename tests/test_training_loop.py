@@ -356,17 +356,13 @@ def test_a_refused_resumption_leaves_the_record_of_the_run(small_run: DistillOpt
 
 
 def test_a_resumption_from_another_start_is_refused(small_run: DistillOptions, tmp_path: Path) -> None:
-    starts = []
-    for seed in (0, 1):
-        made = distill(dataclasses.replace(small_run, out=tmp_path / f"from-{seed}", seed=seed), tiny_set())
-        starts.append(made.model.with_name(CHECKPOINT).read_bytes())
-    start = tmp_path / "start.pt"
-    start.write_bytes(starts[0])
+    made = distill(dataclasses.replace(small_run, out=tmp_path / "from"), tiny_set())
+    start = made.model.with_name(CHECKPOINT)
     options = dataclasses.replace(small_run, warm_start=start)
     distill(options, tiny_set())
     resumed = dataclasses.replace(options, resume=True)
     distill(resumed, tiny_set())
-    start.write_bytes(starts[1])
+    torch.save({**torch.load(start, weights_only=True), "step": 0}, start)
     with pytest.raises(CheckpointError, match="the file of --warm-start is not what it was when this run began"):
         distill(resumed, tiny_set())
     checkpoint = options.out / CHECKPOINT
