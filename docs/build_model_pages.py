@@ -10,17 +10,14 @@ Every figure comes from a file that a command wrote: the card inside each model,
 from __future__ import annotations
 
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.model import Card, Model
 from facelet.model_files import SHIPPED_MODELS, load_model
 from facelet.studies.size import PAPERS, PUBLISHED, SHIPPED, draw_view_2
+from facelet.studies.study import drawn_png
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -179,13 +176,7 @@ def picture(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]
         if not m.card.name.endswith("_int8")
     ]
     rows += [{"name": name, "kind": PUBLISHED, "parameters": 1e3 * p, "view2": lfw} for name, p, lfw in PAPERS]
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    draw_view_2(rows, axes)
-    stream = BytesIO()
-    figure.savefig(stream, metadata={"Software": None})
-    return stream.getvalue()
+    return drawn_png(lambda figure: draw_view_2(rows, figure.add_subplot()))
 
 
 def milliseconds(*folders: Path) -> dict[str, str]:

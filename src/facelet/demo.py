@@ -173,9 +173,8 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
     )
     check_pairs(options.n_pairs)
     _check_own(folder, folder / OPTIONS_FILE)
-    check_options(
-        replace(distillation, out=folder.with_name("new-student"))
-    )  # the earlier one goes only when all is well
+    # the earlier student goes only when all else is well
+    check_options(replace(distillation, out=folder.with_name("new-student")))
     clock = _Clock()
     with bar("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)

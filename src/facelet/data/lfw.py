@@ -12,11 +12,11 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from facelet.data.archives import TAR_ERRORS
 from facelet.data.pairs import Pairs
 from facelet.errors import InputError, MissingFileError, ProtocolError
 
@@ -190,7 +190,7 @@ def _unpack(archive: Path, cache_dir: Path | None) -> Path:
         except OSError:
             if not target.is_dir():  # another process may have finished first
                 raise
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except TAR_ERRORS as error:
         raise ProtocolError(f"{archive}: cannot be unpacked into {target.parent} ({error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

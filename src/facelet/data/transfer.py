@@ -14,7 +14,6 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,13 +24,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.data.archives import TAR_ERRORS
 from facelet.data.heldout import heldout_identities
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
 from facelet.lock import alone
-
-TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error)
-"""What a damaged shard may raise."""
 
 IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -149,9 +146,8 @@ def open_transfer_set(
             total = sum(_count_images(s) for s in shards) if shards else len(files)
             _write_pack(pack, items, total, align, progress, exclude_heldout)
         found = _read_pack(pack, key)
-    return (
-        found if shards else replace(found, sources=(source.resolve().name,))
-    )  # another folder may have the same photos
+    # another folder may hold the same photos
+    return found if shards else replace(found, sources=(source.resolve().name,))
 
 
 def _is_image(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from facelet.atomic import write_text_atomic
 from facelet.errors import InputError
 from facelet.graph.ir import Graph
+from facelet.lock import alone
 
 MARK = "arm.txt"
 
@@ -35,6 +38,17 @@ def already_made(file: Path, folder: Path, key: str) -> bool:
     if not mark.exists() or mark.read_text() != key:
         raise InputError(f"{folder}: an arm of other models, data or options; give another --out or delete it")
     return True
+
+
+@contextmanager
+def arm_of_its_own(file: Path, folder: Path, key: str) -> Iterator[bool]:
+    """Keeps other processes out of an arm, waiting for one that makes it; yields what `already_made` says.
+
+    Args:
+        file, folder, key: as `already_made` takes them.
+    """
+    with alone(folder / LOCK):
+        yield already_made(file, folder, key)
 
 
 def graphs_key(graphs: tuple[Graph, ...], *more: object) -> str:

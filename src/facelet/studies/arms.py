@@ -15,10 +15,9 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError, training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
-from facelet.lock import alone
 from facelet.model import Card
 from facelet.model_files import load_model, save_model
-from facelet.studies.arm_marks import LOCK, already_made, graphs_key
+from facelet.studies.arm_marks import arm_of_its_own, graphs_key
 from facelet.studies.study import Context, Row, aligned_crops
 
 if TYPE_CHECKING:
@@ -83,8 +82,8 @@ def distilled(
     if parts:
         values |= {"watch_every": epochs / parts, "checkpoint_every": steps // parts}
     wanted = DistillOptions(out=folder, epochs=epochs, **values)
-    with alone(folder / LOCK):
-        if already_made(folder / MODEL_FILE, folder, _arm_key(wanted, transfer)):
+    with arm_of_its_own(folder / MODEL_FILE, folder, _arm_key(wanted, transfer)) as made:
+        if made:
             return folder / MODEL_FILE
         wanted = dataclasses.replace(wanted, resume=(folder / CHECKPOINT).exists())
         with context.progress(name) as advance:
@@ -166,8 +165,8 @@ def recovered(
 
     path, folder = context.folder / f"{name}.onnx", context.folder / name
     key = graphs_key((original, changed), context.transfer.key, steps, seed)
-    with alone(folder / LOCK):
-        if already_made(path, folder, key):
+    with arm_of_its_own(path, folder, key) as made:
+        if made:
             return path
         with context.progress(name) as advance:
             graph = recover(

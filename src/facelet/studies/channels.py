@@ -16,10 +16,9 @@ from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.graph.passes.channels import channels
 from facelet.graph.size import layers
-from facelet.lock import alone
 from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
-from facelet.studies.arm_marks import LOCK, already_made, graphs_key
+from facelet.studies.arm_marks import arm_of_its_own, graphs_key
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
@@ -97,8 +96,8 @@ def _from_scratch(
 
     path, folder = context.folder / f"{name}.onnx", context.folder / name
     key = graphs_key((original, shape), context.transfer.key, steps, seed)
-    with alone(folder / LOCK):
-        if already_made(path, folder, key):
+    with arm_of_its_own(path, folder, key) as made:
+        if made:
             return path
         net = FreshNet(shape, seed)
         with context.progress(name) as advance:

@@ -135,12 +135,17 @@ def save_plot(study: Study, rows: list[Row], path: Path) -> None:
     Raises:
         InputError: the place cannot be written.
     """
+    write_bytes_atomic(path, drawn_png(lambda figure: study.draw(rows, figure)))
+
+
+def drawn_png(draw: Callable[[Figure], None]) -> bytes:
+    """A figure, once drawn, as PNG; the same drawing gives the same bytes."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    study.draw(rows, figure)
+    draw(figure)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    write_bytes_atomic(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def page(study: Study, result: dict[str, Any], notes: str) -> str:
