@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from facelet.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from facelet.model import Card, Model
+from facelet.onnx_session import open_session
 
 if TYPE_CHECKING:
     from facelet.graph.ir import Graph
@@ -104,16 +105,10 @@ def onnxruntime_runner(model: Model, threads: int | None) -> Runner:
     Raises:
         ModelError: onnxruntime refuses the file, or the network does not fit the card.
     """
-    import onnxruntime
-
     if model.path.suffix != ".onnx":
         raise InputError(f"{model.path}: the backend onnxruntime reads .onnx files only; leave the backend out")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if threads is not None:
-        options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+        session = open_session(str(model.path), threads)
     except Exception as error:  # onnxruntime's own exceptions share no public parent
         raise ModelError(f"{model.path}: onnxruntime refuses it ({_reason(error)})") from error
     if len(session.get_inputs()) != 1:
@@ -243,16 +238,9 @@ def run_graph(graph: Graph, planes: NDArray[np.float32], threads: int) -> NDArra
     Args:
         planes: `(n, c, h, w)` float32.
     """
-    import onnxruntime
-
     from facelet.graph.onnx_io import write_graph
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        write_graph(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(write_graph(graph).SerializeToString(), threads)
     return np.asarray(session.run(None, {graph.inputs[0]: planes})[0])
 
 

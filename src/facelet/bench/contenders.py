@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.errors import MissingExtraError, ModelError, UnknownNameError
+from facelet.onnx_session import open_session
 from facelet.opencl.runtime import THREAD_VARIABLES
 
 Array = NDArray[np.float32]
@@ -46,12 +47,7 @@ class Contender:
 
 
 def _onnxruntime(path: Path, threads: int, batch: int) -> Network:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(str(path), threads)
     name = session.get_inputs()[0].name
     return lambda planes: np.asarray(session.run(None, {name: planes})[0])
 
@@ -154,9 +150,7 @@ def _onnxruntime_int8(path: Path, threads: int, batch: int) -> Network:
 
 def _input(path: Path) -> tuple[str, list[Any]]:
     """Name and shape of a file's input; open dimensions are text."""
-    import onnxruntime
-
-    entry = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0]
+    entry = open_session(str(path)).get_inputs()[0]
     return entry.name, entry.shape
 
 
