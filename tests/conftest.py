@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("POCL_MAX_PTHREAD_COUNT", "1")  # drivers read it once a process, whichever test comes first
+# drivers and torch read these once a process, whichever test comes first; the workers of a run share the cores
+os.environ.setdefault("POCL_MAX_PTHREAD_COUNT", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from facelet.errors import MissingFileError, ModelError
 
 FOLDED = "_bias"
-"""What the exporter adds to a kernel's name for the bias that took in the batch norm."""
+"""What an exported file adds to a kernel's name for the bias that took in the batch norm."""
 
 
 def start_from_model(net: nn.Module, path: Path, pixels: Tensor) -> None:
@@ -82,7 +82,7 @@ def _normed(net: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:
 
 
 def _name_slopes(tensors: dict[str, Tensor], graph: onnx.GraphProto, net: nn.Module) -> None:
-    """The exporter reshapes the slopes of PReLU and forgets their names; they stand in the order of the net."""
+    """A file has the slopes of PReLU in another shape, under names of its own; they stand in the order of the net."""
     slopes = [node.input[1] for node in graph.node if node.op_type == "PRelu"]
     names = [f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.PReLU)]
     tensors.update({name: tensors[slope] for name, slope in zip(names, slopes, strict=False) if slope in tensors})

@@ -5,7 +5,7 @@ Sits below every net file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +30,6 @@ class CrossChannelLRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises `(n, channels, height, width)`; the same shape comes back."""
-        if torch.onnx.is_in_onnx_export():
-            normalized: Tensor = torch.onnx.ops.symbolic(
-                "LRN",
-                (x,),
-                {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.k},
-                dtype=x.dtype,
-                shape=x.shape,
-                version=17,
-            )
-            return normalized
         half = self.size // 2
         channels = x.shape[1]
         padded = functional.pad(x.square(), (0, 0, 0, 0, half, half))
@@ -73,26 +63,48 @@ class L2Pool2d(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Joins all axes but the first; exported as one node instead of shape arithmetic on an open batch."""
+    """Joins all axes but the first."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(n, ...)` to `(n, product of the rest)`."""
-        if torch.onnx.is_in_onnx_export():
-            features = x[0].numel()
-            flat: Tensor = torch.onnx.ops.symbolic(
-                "Flatten", (x,), {"axis": 1}, dtype=x.dtype, shape=(x.shape[0], features), version=13
-            )
-            return flat
         return torch.flatten(x, 1)
 
 
 class L2Normalize(nn.Module):
     """Scales each row to unit Euclidean length."""
 
+    EPSILON = 1e-12
+    """The least length that a row is divided by."""
+
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises `(n, features)`; the length is kept at least 1e-12."""
+        """Normalises `(n, features)`."""
         length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        return x / length.clamp_min(1e-12)
+        return x / length.clamp_min(self.EPSILON)
+
+
+class Sum(nn.Module):
+    """The sum of two tensors of one shape."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Adds them."""
+        return x + y
+
+
+class DepthConcat(nn.Module):
+    """Joins maps along channels; smaller ones are centred in a border of zeros, as Torch's DepthConcat does."""
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Maps some `(n, c, side, side)` to `(n, sum of c, side, side)` of the largest side."""
+        return torch.cat([self._bordered(branch, branches) for branch in branches], dim=1)
+
+    def border(self, branch: Tensor, branches: Sequence[Tensor]) -> tuple[int, int]:
+        """Rows above and below a branch, and columns left and right."""
+        short = max(other.shape[-1] for other in branches) - branch.shape[-1]
+        return short // 2, short - short // 2
+
+    def _bordered(self, branch: Tensor, branches: Sequence[Tensor]) -> Tensor:
+        low, high = self.border(branch, branches)
+        return functional.pad(branch, (low, high, low, high)) if low or high else branch
 
 
 def conv_bn(
@@ -158,9 +170,9 @@ class InvertedResidual(nn.Module):
         )
         layers.append(conv_bn(hidden_channels, out_channels, 1, eps=eps))
         self.body = nn.Sequential(*layers)
-        self.residual = stride == 1 and in_channels == out_channels
+        self.sum = Sum() if stride == 1 and in_channels == out_channels else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(n, in_channels, h, w)` to `(n, out_channels, h / stride, w / stride)`."""
         y: Tensor = self.body(x)
-        return x + y if self.residual else y
+        return y if self.sum is None else self.sum(x, y)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from facelet.nets.layers import CrossChannelLRN, Flatten, L2Normalize, L2Pool2d, conv_bn
+from facelet.nets.layers import CrossChannelLRN, DepthConcat, Flatten, L2Normalize, L2Pool2d, conv_bn
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,16 @@ class Inception(nn.Module):
             if spec.direct_out is not None
             else None
         )
+        self.join = DepthConcat()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(n, in_channels, h, w)` to `(n, out_channels, h / stride, w / stride)`."""
         branches = [tower(x) for tower in self.towers]
-        pooled = self.pool_conv(self.pool(x))
-        short = branches[0].shape[-1] - pooled.shape[-1]
-        if short:  # the stride-3 pool is centred in a border of zeros, as Torch's DepthConcat does
-            low, high = short // 2, short - short // 2
-            pooled = functional.pad(pooled, (low, high, low, high))
-        branches.append(pooled)
+        branches.append(self.pool_conv(self.pool(x)))  # the stride-3 pool is the smaller
         if self.direct is not None:
             branches.append(self.direct(x))
-        return torch.cat(branches, dim=1)
+        joined: Tensor = self.join(branches)
+        return joined
 
 
 class NN4Small2(nn.Module):

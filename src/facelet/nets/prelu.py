@@ -30,7 +30,7 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
         x: `(n, channels, ...)`.
         slope: `(channels,)`.
     """
-    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export() or not torch.is_grad_enabled():
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
         return functional.prelu(x, slope.to(x.dtype))
     y: Tensor = _PReLU.apply(x, slope)  # type: ignore[no-untyped-call]
     return y

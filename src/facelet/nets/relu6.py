@@ -13,7 +13,7 @@ class ReLU6(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips any shape."""
-        if torch.onnx.is_in_onnx_export() or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return x.clamp(0.0, 6.0)
         clipped: Tensor = _Clip6.apply(x)  # type: ignore[no-untyped-call]
         return clipped

@@ -14,7 +14,7 @@ from facelet.evaluate.verification import fold_accuracy, pair_distances
 from facelet.faces.align import center_crop
 from facelet.faces.templates import load_template
 from facelet.model_files import find_model, load_model
-from facelet.studies.arms import BATCH, BF16, distilled
+from facelet.studies.arms import BATCH, BF16, batch_size, distilled
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
 from facelet.studies.seeds import apart_by
@@ -55,12 +55,13 @@ def _trained(context: Context) -> dict[str, list[Path]]:
     """By way, files one a seed: the first model, trained on by the second, who is asked about the aligned crop."""
     student, teacher = load_model(context.models[0]), context.models[1 % len(context.models)]
     steps = QUICK_STEPS if context.quick else STEPS
+    needed = steps * batch_size(context)
     found: dict[str, list[Path]] = {way: [] for way in RECIPES}
     for seed in context.seeds:
         transfer = context.transfer
-        if transfer.n_images > steps * BATCH:  # what no step shows, the teacher need not see
+        if transfer.n_images > needed:  # what no step shows, the teacher need not see
             order = np.random.default_rng(seed).permutation(transfer.n_images)
-            transfer = transfer.subset(np.sort(order[: steps * BATCH]))
+            transfer = transfer.subset(np.sort(order[:needed]))
         for way, recipe in RECIPES.items():
             path = distilled(
                 context,

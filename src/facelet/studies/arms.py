@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from facelet.train.loop import Tick
     from facelet.train.options import DistillOptions
 
-BATCH = 64
+BATCH, QUICK_BATCH = 64, 16
+"""Crops of a step."""
 
 BF16: dict[str, Any] = {"precision": "bf16", "teacher_precision": "bf16"}
 """Options of all real arms."""
@@ -36,6 +37,11 @@ AS_SHIPPED: dict[str, Any] = {**MIXING, "views": 1, "degrade": 0.1, "ema": 0.998
 """Options of longer ones: those of the shipped students, with fewer views."""
 
 TAR_FAR = 1e-2
+
+
+def batch_size(context: Context) -> int:
+    """Crops of a step of this study's arms."""
+    return QUICK_BATCH if context.quick else BATCH
 
 
 def distilled(
@@ -70,7 +76,7 @@ def distilled(
 
     folder = context.folder / name
     values: dict[str, Any] = {
-        "batch_size": BATCH,
+        "batch_size": batch_size(context),
         "holdout": 0.0,
         "watch_every": 0,
         "seed": context.seeds[0],

@@ -12,6 +12,7 @@ from facelet.studies.arms import (
     AS_SHIPPED,
     BATCH,
     Accuracy,
+    batch_size,
     check_one_size,
     distilled,
     held_out,
@@ -65,7 +66,7 @@ def run(context: Context) -> list[Row]:
             said = embed_canvas(Embedder.load(path, threads=context.threads), unseen)
             found[first].append({"cosine": mean_cosine(said, goal), **accuracy.of(path)})
     return [
-        {"first": first or size, "steps": arms[first], "crops": BATCH * arms[first]}
+        {"first": first or size, "steps": arms[first], "crops": batch_size(context) * arms[first]}
         | over_seeds(rows, FIGURES, ("cosine", "accuracy", "tar"))
         for first, rows in found.items()
     ]

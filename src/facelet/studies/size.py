@@ -28,7 +28,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
 OTHERS = ("mobilenet_v2_035",)
 """Of another family, with the same schedule."""
 
-QUICK_ARMS = ("width=0.5,depth=0.5,resolution=48", "embedding=64,depth=0.5,resolution=48")
+QUICK_ARMS = ("width=0.5,depth=0.5,resolution=48,embedding=64",)
 STEPS, QUICK_STEPS = 240, 8
 TURNS, QUICK_TURNS = 30, 2
 

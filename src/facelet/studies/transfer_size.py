@@ -13,7 +13,17 @@ from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfe
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import InputError
-from facelet.studies.arms import BATCH, BF16, Accuracy, check_one_size, distilled, held_out, mean_cosine
+from facelet.studies.arms import (
+    BATCH,
+    BF16,
+    QUICK_BATCH,
+    Accuracy,
+    batch_size,
+    check_one_size,
+    distilled,
+    held_out,
+    mean_cosine,
+)
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
@@ -66,7 +76,7 @@ def run(context: Context) -> list[Row]:
             found.setdefault((row["source"], row["images"]), []).append(row)
     steps = QUICK_STEPS if context.quick else STEPS
     return [
-        {"source": source, "images": images, "passes": steps * BATCH / images}
+        {"source": source, "images": images, "passes": steps * batch_size(context) / images}
         | over_seeds(rows, FIGURES, ("unseen", "accuracy"))
         for (source, images), rows in found.items()
     ]
@@ -80,7 +90,7 @@ def _rows(context: Context, teacher: Embedder, accuracy: Accuracy, seed: int) ->
     unseen = whole.crops[held]
     goal = embed_canvas(teacher, unseen)
     if context.quick:
-        sets = [Arm("synthetic", whole, holdout), Arm("synthetic", synthetic_transfer_set(BATCH + 1, 2, seed))]
+        sets = [Arm("synthetic", whole, holdout), Arm("synthetic", synthetic_transfer_set(QUICK_BATCH + 1, 2, seed))]
     else:
         sets = arms(whole, learned, holdout, seed)
     rows: list[Row] = []
