@@ -29,6 +29,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """Keeps each test away from the network and from the user's folders."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("FACELET_DATA", raising=False)  # which `data_dir` has read by then
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     monkeypatch.setenv("FACELET_CACHE", str(home / "facelet-cache"))
 

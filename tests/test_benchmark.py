@@ -233,7 +233,6 @@ def test_bad_arguments_end_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FACELET_DATA", raising=False)
     (tmp_path / "empty").mkdir()
     names = {"MODEL": str(photo_model(tmp_path / "photo.onnx")), "LFW": str(lfw), "EMPTY": str(tmp_path / "empty")}
     ended = cli(*(names.get(argument, argument) for argument in arguments), "--quiet")

@@ -115,7 +115,7 @@ def test_recovery_brings_the_pruned_net_nearer(cli: Cli, tmp_path: Path, monkeyp
     )
     torch.set_num_threads(threads)
     task = module.RecoverTask(GraphNet(pruned), GraphNet(original), card, transfer, 0)
-    images = module.net_input(task.batch(50), card).contiguous().numpy()
+    images = module.net_input(task.batch(50), card)[:6].contiguous().numpy()
 
     def gap(graph: Any) -> float:
         rows = [

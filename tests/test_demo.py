@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,8 @@ import pytest
 from conftest import Ended
 from facelet import model_files
 from facelet.demo import MARK
+from facelet.lock import take
+from facelet.train.run import LOCK
 from tiny_models import tiny_card, tiny_onnx
 
 QUICK = ("--identities", 20, "--photos", 4, "--epochs", 1, "--pairs", 40, "--threads", 1)
@@ -63,6 +66,21 @@ def test_what_no_demo_made_is_left_alone(cli: Callable[..., Ended], teacher: Pat
     assert ended.code == 2
     assert "is no student of an earlier demo; give another --out" in ended.err
     assert thesis.read_text() == "years of work"
+
+
+def test_a_student_that_is_being_trained_is_left_alone(
+    cli: Callable[..., Ended], teacher: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "demo" / "student"
+    student.mkdir(parents=True)
+    (student / "options.json").write_text(json.dumps({"name": f"facelet_xs{MARK}"}))
+    held = take(student / LOCK)
+    assert held is not None
+    with closing(held):
+        ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
+    assert ended.code == 2
+    assert "another demo trains there" in ended.err
+    assert (student / "options.json").exists()
 
 
 @pytest.mark.parametrize("wrong", [("--epochs", 0), ("--student", "nonsense"), ("--pairs", 50)])

@@ -28,7 +28,7 @@ from facelet.lock import take
 from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES, transfer_size
 from facelet.studies.arm_marks import LOCK, MARK, already_made, graphs_key
-from facelet.studies.arms import distilled, held_out, recovered
+from facelet.studies.arms import BF16, distilled, held_out, recovered
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
@@ -276,6 +276,24 @@ def test_an_arm_is_one_process_at_a_time_while_it_is_made(tmp_path: Path, monkey
         recovered(context, "arm", graph, graph, card, steps=1, seed=0)
     with pytest.raises(StopIteration):
         distilled(context, "arm", context.transfer, 1, student="facelet_xs", teachers=())
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(True, "bf16"), (False, "fp32")])
+def test_an_arm_takes_bfloat16_where_the_processor_has_it(
+    there: bool, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def made(options: Any, *_given: object, **_options: object) -> Any:
+        seen.append(options.precision)
+        raise StopIteration
+
+    monkeypatch.setattr("facelet.train.run.distill", made)
+    monkeypatch.setattr("facelet.nets.bfloat16.has_bfloat16", lambda: there)
+    context = bare_context(tmp_path)
+    with pytest.raises(StopIteration):
+        distilled(context, "arm", context.transfer, 1, student="facelet_xs", teachers=(), **BF16)
+    assert seen == [wanted]
 
 
 def test_an_arm_that_another_process_makes_is_waited_for_and_taken(

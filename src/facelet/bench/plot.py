@@ -31,6 +31,6 @@ def plot_rows(rows: Sequence[Row], title: str, path: Path) -> None:
         axis.set(xlabel="milliseconds per image (log)", title=f"{threads} thread{'s' * (threads > 1)}, batch {batch}")
         axis.set_xscale("log")
         axis.margins(x=0.35)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)

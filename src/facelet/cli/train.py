@@ -209,6 +209,7 @@ def distill(
         workers=workers,
     )
     check_options(options)
+    _note_precision(precision, device, show)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
@@ -283,11 +284,20 @@ def triplet(
         margin=margin,
     )
     check_options(options)
+    _note_precision(precision, "cpu", show)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
     _report(run, options.out, show)
+
+
+def _note_precision(precision: str, device: str, show: Output) -> None:
+    """Says so where bfloat16 costs time."""
+    from facelet.nets.bfloat16 import has_bfloat16
+
+    if precision == "bf16" and device == "cpu" and not has_bfloat16():
+        show.note("--precision bf16: this processor does not multiply bfloat16; fp32 is several times faster on it")
 
 
 def command_line() -> str:

@@ -68,5 +68,5 @@ def draw_graph(graph: Graph) -> Figure:
     axis.set_xlim(-widest * COLUMN / 2, widest * COLUMN / 2)
     axis.set_ylim(-len(rows) * ROW, ROW)
     axis.axis("off")
-    axis.set_title(graph.name)
+    axis.set_title(graph.name, parse_math=False)
     return figure

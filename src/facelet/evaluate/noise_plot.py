@@ -31,7 +31,7 @@ def plot_noise(names: Sequence[str], snr_db: Sequence[float], title: str, path: 
     axes.set_yticks(range(len(names)), labels=list(names), fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("signal to noise, dB")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.grid(axis="x", alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=100, metadata={"Software": None})

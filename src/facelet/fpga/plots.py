@@ -52,7 +52,7 @@ def report_png(report: DesignReport) -> bytes:
     _roofline(figure.add_subplot(grid[0, 0]), report)
     _resources(figure.add_subplot(grid[0, 1]), report)
     _layers(figure.add_subplot(grid[1, :]), report)
-    figure.suptitle(f"{report.model} on {report.board.name}: {report.config} (all figures estimated)")
+    figure.suptitle(f"{report.model} on {report.board.name}: {report.config} (all figures estimated)", parse_math=False)
     return _png(figure)
 
 

@@ -28,7 +28,7 @@ BATCH, QUICK_BATCH = 64, 16
 """Crops of a step."""
 
 BF16: dict[str, Any] = {"precision": "bf16", "teacher_precision": "bf16"}
-"""Options of all real arms."""
+"""Options of all real arms; a processor without bfloat16 trains in float32."""
 
 MIXING: dict[str, Any] = {**BF16, "recipe": "mixing", "views": 3}
 """Options of short real arms."""
@@ -70,6 +70,7 @@ def distilled(
         InputError: a finished arm of this name lies there that was made of other models, data or options.
     """
     with training_extra():
+        from facelet.nets.bfloat16 import has_bfloat16
         from facelet.train.checkpoint import CHECKPOINT
         from facelet.train.options import DistillOptions
         from facelet.train.run import MODEL_FILE, distill
@@ -83,6 +84,8 @@ def distilled(
         "threads": context.threads,
         **options,
     }
+    if not has_bfloat16():
+        values["precision"] = "fp32"
     learned, _ = held_out(transfer, values["holdout"], values["seed"])
     epochs = steps / max(1, len(learned) // values["batch_size"])
     if parts:

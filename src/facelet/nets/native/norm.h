@@ -24,12 +24,16 @@ void norm(const T *x, T *y, const Norm &of, const float *weight, const float *bi
           float *running_mean, float *running_variance, float *line, double *moment) {
     const int channels = of.channels, width = channels * of.at_once;
     const double pixels = (double)of.rows * of.at_once;
+    std::vector<float> pivot(width);
+    for (int i = 0; i < width; i += LANES) put(&pivot[i], get(x + i));
+    for (int i = channels; i < width; i++) pivot[i] = pivot[i - channels];
     std::vector<double> sums(2 * width);
-    moments(x, of.rows, width, sums.data(), sums.data() + width);
+    moments(x, of.rows, width, pivot.data(), sums.data(), sums.data() + width);
     for (int c = 0; c < channels; c++) {
-        double mean = 0, square = 0;
-        for (int i = c; i < width; i += channels) mean += sums[i] / pixels, square += sums[width + i] / pixels;
-        const double variance = std::max(square - mean * mean, 0.0), deviation = std::sqrt(variance + of.eps);
+        double off = 0, square = 0;  // off: of the mean from the pivot
+        for (int i = c; i < width; i += channels) off += sums[i] / pixels, square += sums[width + i] / pixels;
+        const double mean = pivot[c] + off;
+        const double variance = std::max(square - off * off, 0.0), deviation = std::sqrt(variance + of.eps);
         moment[c] = mean, moment[channels + c] = deviation;
         if (running_mean) {
             running_mean[c] += of.momentum * (mean - running_mean[c]);
@@ -51,21 +55,24 @@ void norm_back(const T *x, const T *dy, T *dx, const Norm &of, const float *line
     const int channels = of.channels, width = channels * of.at_once;
     const float *scale = line, *shift = line + width, *slope = line + 2 * width;
     const double pixels = (double)of.rows * of.at_once;
+    std::vector<float> pivot(width);
+    for (int i = 0; i < width; i++) pivot[i] = moment[i % channels];
     std::vector<double> sums(3 * width);
-    norm_sums(x, dy, of.rows, width, scale, shift, slope, of.top, &sums[0], &sums[width], &sums[2 * width]);
+    norm_sums(x, dy, of.rows, width, pivot.data(), scale, shift, slope, of.top, &sums[0], &sums[width],
+              &sums[2 * width]);
     std::vector<float> rest(2 * width);
     for (int c = 0; c < channels; c++) {
         double through = 0, through_x = 0, of_slope = 0;
         for (int i = c; i < width; i += channels)
             through += sums[i], through_x += sums[width + i], of_slope += sums[2 * width + i];
-        const double mean = moment[c], deviation = moment[channels + c];
-        const double of_weight = (through_x - mean * through) / deviation;
+        const double off = moment[c] - pivot[c], deviation = moment[channels + c];  // off: what float32 rounds away
+        const double of_weight = (through_x - off * through) / deviation;
         gradient[c] = of_weight, gradient[channels + c] = through, gradient[2 * channels + c] = of_slope;
         const double of_x = -scale[c] * of_weight / deviation / pixels;
         for (int i = c; i < width; i += channels) {
             rest[i] = of_x;
-            rest[width + i] = -scale[c] * through / pixels - of_x * mean;
+            rest[width + i] = -scale[c] * through / pixels - of_x * off;
         }
     }
-    norm_back_rows(x, dy, dx, of.rows, width, scale, shift, slope, of.top, &rest[0], &rest[width]);
+    norm_back_rows(x, dy, dx, of.rows, width, pivot.data(), scale, shift, slope, of.top, &rest[0], &rest[width]);
 }
