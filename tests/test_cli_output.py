@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +156,34 @@ def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> Non
     assert "x" * 120 in out
     assert "[bold]" in out
     assert "[red]" in out
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
+    """A table on a terminal of so many characters, its lines without the empty ones."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [("mobilenet_v2_050", 870_192, "97.77 %", "two strong teachers", "/a/path/" + "x" * 60)]
+    Output().table("", ("name", "parameters", "LFW with dlib", "teacher", "file"), rows)
+    plain = re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue())
+    return [line.strip() for line in plain.splitlines() if line.strip()]
+
+
+def test_a_table_on_a_terminal_breaks_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = shown(monkeypatch, 160)
+    assert wide[0].split("  ")[0] == "name"
+    assert "LFW with dlib" in wide[0]
+    assert "x" * 60 in wide[-1]
+    narrow = shown(monkeypatch, 110)  # a path may be broken, and a heading, and a sentence at its spaces
+    assert "mobilenet_v2_050" in "".join(narrow)
+    assert all(len(line) <= 110 for line in narrow)
+    assert not any("too narrow" in line for line in narrow)
+    assert sum(line.count("x") for line in narrow) == 60
+    narrower = shown(monkeypatch, 60)
+    assert any({"mobilenet_v2_050", "870,192", "97.77"} <= set(line.split()) for line in narrower)
+    assert narrower[-1].startswith("too narrow for: file")
+    assert all(len(line) <= 60 for line in narrower)
 
 
 def test_not_a_number_is_no_json() -> None:

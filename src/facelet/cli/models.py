@@ -34,7 +34,7 @@ def models(
                 raise
             show.note(str(error))
     show.value([_record(model) for model in found])
-    columns = ("name", "parameters", "MACs", "input", "embedding", *LFW_KEYS, "teacher", "licence")
+    columns = ("name", "parameters", "MACs", *LFW_KEYS, "input", "embedding", "licence", "teacher")
     show.table("", columns, [_row(model) for model in found])
 
 
@@ -65,9 +65,9 @@ def _row(model: Any) -> tuple[object, ...]:
         card.name,
         card.parameters or "-",
         f"{card.macs / 1e6:.1f} M" if card.macs else "-",
+        *(percent(card.metrics[key]) if key in card.metrics else "-" for key in LFW_KEYS.values()),
         f"{card.height}x{card.width}",
         card.embedding_size,
-        *(percent(card.metrics[key]) if key in card.metrics else "-" for key in LFW_KEYS.values()),
-        card.teacher or "-",
         card.licence or "-",
+        card.teacher or "-",
     )

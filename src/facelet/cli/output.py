@@ -7,7 +7,6 @@ With `--json` standard output carries exactly one JSON value; everything else go
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,9 +24,6 @@ SeedOption = Annotated[
 
 PATIENCE_S = 1.0
 """A progress bar appears where the work has taken this long."""
-
-WIDE = 200
-"""Columns of a table that goes into a file or a pipe."""
 
 LOG_EVERY_S = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
@@ -67,20 +63,9 @@ class Output:
         """
         if self.json:
             return
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
+        from facelet.cli.tables import print_table
 
-        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, column in enumerate(columns):
-            cells = [row[index] for row in rows]
-            numeric = bool(cells) and all(isinstance(c, int | float) or _looks_numeric(str(c)) for c in cells)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-        Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False).print(
-            table
-        )
+        print_table(title, columns, rows)
 
     def line(self, text: str) -> None:
         """Prints one line for people on standard output; with `--json` does nothing."""
@@ -146,7 +131,3 @@ def percent(fraction: float) -> str:
 
 def _ignore(done: int, total: int, note: str = "") -> None:
     """Takes progress and shows none."""
-
-
-def _looks_numeric(text: str) -> bool:
-    return text in ("", "-") or text.replace(",", "").replace(".", "").removesuffix(" %").removesuffix(" M").isdigit()
