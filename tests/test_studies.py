@@ -64,6 +64,12 @@ def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
     assert (tmp_path / f"{name}.md").read_text() == text + "\nIt shows this.\n"
 
 
+def test_without_a_name_the_studies_are_listed(cli: Callable[..., Ended]) -> None:
+    assert [row["name"] for row in json.loads(cli("study", "--json").out)] == list(STUDIES)
+    listed = cli("study").out
+    assert all(f" {study.name} " in listed and study.title in listed for study in STUDIES.values())
+
+
 def test_ways_to_crop_by_hand() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (200, 180, 3), np.uint8)

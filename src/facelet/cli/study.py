@@ -69,8 +69,8 @@ def study(
         _rebuild(out, show)
         return
     if name is None:
-        show.value([{"name": s.name, "question": s.question} for s in STUDIES.values()])
-        show.table("Studies", ("name", "question"), [(s.name, s.question) for s in STUDIES.values()])
+        show.value([{"name": s.name, "title": s.title, "question": s.question} for s in STUDIES.values()])
+        show.table("Studies", ("name", "about"), [(s.name, s.title) for s in STUDIES.values()])
         return
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
