@@ -49,7 +49,7 @@ def test_the_table_shows_the_same(cli: Cli) -> None:
     assert ended.err == ""
     row = next(line for line in ended.out.splitlines() if SHIPPED_MODELS[0] in line)
     assert row.split() == [
-        *(SHIPPED_MODELS[0], "1,000", "41.3", "M", "16x12", "8", "96.10", "%", "97.35", "%", "t", "L")
+        *(SHIPPED_MODELS[0], "1,000", "41.3", "M", "96.10", "%", "97.35", "%", "16x12", "8", "L", "t")
     ]
 
 
