@@ -79,7 +79,7 @@ def test_a_student_that_is_being_trained_is_left_alone(
     with closing(held):
         ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
     assert ended.code == 2
-    assert "another demo trains there" in ended.err
+    assert "another process trains there; wait for it or give another --out" in ended.err
     assert (student / "options.json").exists()
 
 

@@ -22,7 +22,6 @@ from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
-from facelet.lock import take
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 
 if TYPE_CHECKING:
@@ -125,16 +124,15 @@ class Demo:
         }
 
 
-def _check_own(folder: Path, record: Path, lock: Path) -> None:
-    """Refuses a folder that is there and holds no student of an earlier demo, or one that is being trained.
+def _check_own(folder: Path, record: Path) -> None:
+    """Refuses a folder that is there and holds no student of an earlier demo.
 
     Args:
         folder: which the new student is to replace.
         record: the options of the run that made it.
-        lock: what that run holds while it trains.
 
     Raises:
-        InputError: something else lies there, or another process trains there.
+        InputError: something else lies there.
     """
     if not folder.exists():
         return
@@ -144,9 +142,6 @@ def _check_own(folder: Path, record: Path, lock: Path) -> None:
         own = False
     if not own:
         raise InputError(f"{folder}: is no student of an earlier demo; give another --out")
-    if (held := take(lock)) is None:
-        raise InputError(f"{folder}: another demo trains there; wait for it or give another --out")
-    held.close()
 
 
 def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
@@ -163,7 +158,7 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
     """
     with training_extra():
         from facelet.train.options import DistillOptions, check_options
-        from facelet.train.run import LOCK, OPTIONS_FILE, distill
+        from facelet.train.run import OPTIONS_FILE, distill, take_folder
     find_model(options.teacher)
     folder = options.out / "student"
     distillation = DistillOptions(
@@ -177,7 +172,9 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         name=f"{options.student}{MARK}",
     )
     check_pairs(options.n_pairs)
-    _check_own(folder, folder / OPTIONS_FILE, folder / LOCK)
+    _check_own(folder, folder / OPTIONS_FILE)
+    if folder.exists():
+        take_folder(folder).close()  # refused while another demo trains there
     # the earlier student goes only when all else is well
     check_options(replace(distillation, out=folder.with_name("new-student")))
     clock = _Clock()

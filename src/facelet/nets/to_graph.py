@@ -6,6 +6,7 @@ Tensors are named after the module that made them, constants as in the net's `st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
@@ -76,8 +77,7 @@ class _Recorder:
         *nodes, end = self.nodes
         shapes = {**self.shapes, OUTPUT: self.shapes[end.output]}
         del shapes[end.output]
-        ended = Node(end.op, end.inputs, OUTPUT, end.attributes, end.name)
-        return Graph(name, (INPUT,), (OUTPUT,), (*nodes, ended), self.constants, shapes).check()
+        return Graph(name, (INPUT,), (OUTPUT,), (*nodes, replace(end, output=OUTPUT)), self.constants, shapes).check()
 
     @singledispatchmethod
     def write(self, module: nn.Module, path: str, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -150,6 +151,18 @@ def train_triplet(
         return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
 
 
+def take_folder(folder: Path) -> sqlite3.Connection:
+    """Takes a run's folder; closing what comes back lets go of it.
+
+    Raises:
+        InputError: another process trains there, or the place cannot be written.
+    """
+    held = take(folder / LOCK)
+    if held is None:
+        raise InputError(f"{folder}: another process trains there; wait for it or give another --out")
+    return held
+
+
 @contextmanager
 def _own_folder(options: CommonOptions) -> Iterator[None]:
     """Keeps other processes out of a run's folder, and writes there what a new run was told.
@@ -158,10 +171,7 @@ def _own_folder(options: CommonOptions) -> Iterator[None]:
         InputError: another process trains there, or the place cannot be written.
         CheckpointError: another process has ended there since the options were checked.
     """
-    held = take(options.out / LOCK)
-    if held is None:
-        raise InputError(f"{options.out}: another process trains there; wait for it or give another --out")
-    with closing(held):
+    with closing(take_folder(options.out)):
         check_checkpoint(options)
         if not options.resume:
             told = {name: value for name, value in plain_options(options).items() if name != "resume"}
