@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -14,7 +16,8 @@ from facelet.train.average import Average
 from facelet.train.distill import epoch_rows
 from facelet.train.losses import EMBEDDING_LOSSES
 from facelet.train.mining import semi_hard, squared_distances, triplet_loss
-from facelet.train.optimizers import is_matrix, make_optimizer, orthogonalize
+from facelet.train.muon import MuonAdamW, orthogonalize
+from facelet.train.optimizers import is_matrix, make_optimizer
 from facelet.train.targets import fit_target, fit_target_map, join, rotation
 from facelet.train.triplet import LabelledBatch, TripletTask
 from tiny_training import SIZE, TinyTeacher, tiny_set
@@ -196,6 +199,41 @@ def test_the_adam_half_of_muon_agrees_with_torch() -> None:
             ((parameter - target) ** 2).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+
+
+def _trained(take: Callable[[MuonAdamW], None], device: str, *, graphed: bool = False) -> nn.Module:
+    """A small net after eight steps of Muon at rates that fall, each taken by `take`."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 24), nn.PReLU(24), nn.Linear(24, 24), nn.Linear(24, 8)).to(device)
+    x = torch.randn(32, 16, generator=torch.Generator().manual_seed(1)).to(device)
+    optimizer = make_optimizer("muon", net, 0.02, 0.1, graphed=graphed)
+    assert isinstance(optimizer, MuonAdamW)
+    for step in range(8):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 / (1 + step)
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        take(optimizer)
+    return net.cpu()
+
+
+def test_rates_that_are_tensors_move_as_numbers_do() -> None:
+    def by_tensors(optimizer: MuonAdamW) -> None:
+        matrices, others = optimizer.rates()
+        optimizer.move([[torch.tensor(rate) for rate in matrices], [torch.tensor(others[0])]])
+
+    ours, right = _trained(by_tensors, "cpu"), _trained(lambda optimizer: optimizer.step(), "cpu")
+    for mine, other in zip(ours.parameters(), right.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_steps_from_a_graph_are_those_of_the_optimizer() -> None:
+    ours = _trained(lambda optimizer: optimizer.step(), "cuda", graphed=True)
+    right = _trained(lambda optimizer: optimizer.step(), "cuda")
+    for mine, other in zip(ours.parameters(), right.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 0.05), ("muon", 0.3)])

@@ -19,8 +19,8 @@ from facelet.model import Model
 from facelet.model_files import load_model
 from facelet.train.device_views import render
 from facelet.train.loop import train
+from facelet.train.muon import MuonAdamW, orthogonalize
 from facelet.train.online import Faculty, OnlineTask
-from facelet.train.optimizers import MuonAdamW, orthogonalize
 from facelet.train.targets import fit_target
 from facelet.train.torch_teacher import TorchTeacher
 from test_training_loop import config, figures

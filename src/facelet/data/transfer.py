@@ -243,7 +243,7 @@ def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
     if image.shape[:2] != (CANVAS, CANVAS):
         shrinks = image.shape[0] > CANVAS
         image = cv2.resize(image, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(image[:, :, ::-1], np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _write_pack(

@@ -62,7 +62,7 @@ def norm_activation(kernels: Kernels, x: Tensor, norm: nn.BatchNorm2d, slope: Te
         top: infinity for none.
     """
     slopes = slope if isinstance(slope, Tensor) else _constant(slope, x.shape[1])
-    y: Tensor = _NormActivation.apply(kernels, _nhwc(x), norm.weight, norm.bias, slopes, top, norm)  # type: ignore[no-untyped-call]
+    y: Tensor = _NormActivation.apply(kernels, nhwc(x), norm.weight, norm.bias, slopes, top, norm)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -81,11 +81,12 @@ def depthwise(kernels: Kernels, x: Tensor, conv: nn.Conv2d) -> Tensor:
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
     stride, pad = conv.stride[0], int(conv.padding[0])
-    y: Tensor = _Depthwise.apply(kernels, _nhwc(x), conv.weight, stride, pad)  # type: ignore[no-untyped-call]
+    y: Tensor = _Depthwise.apply(kernels, nhwc(x), conv.weight, stride, pad)  # type: ignore[no-untyped-call]
     return y
 
 
-def _nhwc(x: Tensor) -> Tensor:
+def nhwc(x: Tensor) -> Tensor:
+    """The same with its channels last in memory."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -129,7 +130,7 @@ class _NormActivation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, line, moment = ctx.saved_tensors
         of, kind = ctx.of, x.dtype
-        incoming, result = _nhwc(gradient.to(kind)), torch.empty_like(x)
+        incoming, result = nhwc(gradient.to(kind)), torch.empty_like(x)
         of_parameters = x.new_empty(3, of.channels, dtype=torch.float32)
         ctx.kernels("norm_back", kind, x, incoming, result, of, line, moment, of_parameters)
         return None, result, *of_parameters, None, None
@@ -154,7 +155,7 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, taps = ctx.saved_tensors
         kernels, shape, kind = ctx.kernels, ctx.shape, x.dtype
-        incoming, result = _nhwc(gradient.to(kind)), torch.empty_like(x)
+        incoming, result = nhwc(gradient.to(kind)), torch.empty_like(x)
         total = torch.zeros(taps.shape, dtype=SUM)
         kernels("depthwise_data", kind, incoming, taps, result, len(x), shape)
         kernels("depthwise_weight", kind, x, incoming, total, len(x), shape)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional
 from facelet.errors import GraphError
 from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Graph, Node
+from facelet.nets.gpu import gpu_passes
 from facelet.nets.prelu import prelu
 
 TRAINED = ("Conv", "FusedConv", "Gemm", "PRelu")
@@ -82,9 +84,24 @@ def _padded(x: Tensor, node: Node, value: float = 0.0) -> Tensor:
 
 def _conv(node: Node, inputs: list[Tensor]) -> Tensor:
     x, weight, bias = inputs[:3]
-    return functional.conv2d(
-        _padded(x, node), weight, bias, tuple(node["strides"]), 0, tuple(node["dilations"]), node["groups"]
-    )
+    if (passes := _passes(x)) is not None:
+        out = _convolved(node, x, weight, None)
+        if passes.can_bend(out):
+            bent: Tensor = passes.bend(out, bias)
+            return bent
+    return _convolved(node, x, weight, bias)
+
+
+def _passes(x: Tensor) -> ModuleType | None:
+    """Compiled passes for a net that is run and not trained, on a GPU."""
+    return gpu_passes() if x.device.type == "cuda" and not torch.is_grad_enabled() else None
+
+
+def _convolved(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    top, left, bottom, right = node["pads"]
+    even = (top, left) == (bottom, right)
+    x, pads = (x, (top, left)) if even else (_padded(x, node), (0, 0))
+    return functional.conv2d(x, weight, bias, tuple(node["strides"]), pads, tuple(node["dilations"]), node["groups"])
 
 
 def _batch_normalization(node: Node, inputs: list[Tensor]) -> Tensor:
@@ -97,14 +114,32 @@ def _batch_normalization(node: Node, inputs: list[Tensor]) -> Tensor:
 
 
 def _fused_conv(node: Node, inputs: list[Tensor]) -> Tensor:
+    x, weight, bias = inputs[:3]
+    if (passes := _passes(x)) is not None and (shape := _activation(node, inputs)) is not None:
+        out = _convolved(node, x, weight, None)
+        if passes.can_bend(out):
+            bent: Tensor = passes.bend(out, bias, *shape, residual=inputs[-1] if node["residual"] else None)
+            return bent
     out = _conv(node, inputs)
     if node["residual"]:
         out = out + inputs[-1]
     return FORWARD[node["activation"]](node, [out, *inputs[3:4]]) if node["activation"] else out
 
 
+def _activation(node: Node, inputs: list[Tensor]) -> tuple[Tensor | float, float] | None:
+    """Slope below zero and largest value of a fused convolution's activation; None where it has another form."""
+    kind = node["activation"]
+    if kind == "PRelu":
+        return inputs[3].flatten().expand(len(inputs[1])).contiguous(), math.inf
+    if kind == "Clip":
+        return (0.0, node["max"]) if node["min"] == 0 else None
+    return {"": (1.0, math.inf), "Relu": (0.0, math.inf)}.get(kind)
+
+
 def _average_pool(node: Node, inputs: list[Tensor]) -> Tensor:
     kernel, strides = tuple(node["kernel"]), tuple(node["strides"])
+    if kernel == tuple(inputs[0].shape[2:]) and not any(node["pads"]):  # torch takes one thread for each mean otherwise
+        return inputs[0].mean((2, 3), keepdim=True)
     mean = functional.avg_pool2d(_padded(inputs[0], node), kernel, strides)
     if node["count_include_pad"] or not any(node["pads"]):
         return mean

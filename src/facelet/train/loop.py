@@ -61,6 +61,7 @@ class LoopConfig:
         watch_every: steps between calls of the watcher (validation accuracy); 0 for the end only.
         threads: CPU threads of torch in each process; 0 leaves torch's choice.
         workers: processes that take every step together.
+        graphed: on a GPU, take the optimizer's step as a CUDA graph.
     """
 
     steps: int
@@ -79,6 +80,7 @@ class LoopConfig:
     watch_every: int = 0
     threads: int = 0
     workers: int = 1
+    graphed: bool = False
 
     def rate(self, step: float) -> float:
         """Learning rate at a place of the schedule, in steps: linear warm-up, then the schedule's fall to zero."""
@@ -160,7 +162,9 @@ def train(
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     task.modules.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(config.optimizer, task.modules, config.learning_rate, config.weight_decay)
+    optimizer = make_optimizer(
+        config.optimizer, task.modules, config.learning_rate, config.weight_decay, graphed=config.graphed
+    )
     averaged = Average(task.student, config.ema) if config.ema else None
     start, place = 0, 0.0
     if resume:

@@ -260,6 +260,7 @@ def _run(
         watch_every=max(1, round(options.watch_every * per_epoch)) if options.watch_every else 0,
         threads=_threads(options),
         workers=_workers(options),
+        graphed=isinstance(options, DistillOptions) and options.graphed,
     )
     net = train(
         task,
