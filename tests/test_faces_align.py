@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from drawn_faces import draw_face
 from facelet.assets import packaged_dlib_file
 from facelet.errors import InputError, UnknownNameError
-from facelet.faces.align import align, box_crop, center_crop, reframe, similarity, square_crop
+from facelet.faces.align import align, box_crop, center_crop, reframe, square_crop
 from facelet.faces.detect import Face
+from facelet.faces.landmarks import five_of_dlib5
+from facelet.faces.similarity import similarity
 from facelet.faces.templates import SCHEMES, TEMPLATES, load_template
 
 ARCFACE = TEMPLATES["arcface"].points["five"]
@@ -72,20 +74,50 @@ def test_landmarks_that_tell_nothing_are_refused(landmarks: NDArray[np.float64],
         similarity(landmarks, points)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["arcface", "arcface_narrow", "dlib"])
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("arcface", "five"), ("arcface_narrow", "five"), *(("dlib", scheme) for scheme in SCHEMES)]
+)
 def test_templates_look_like_a_face(name: str, scheme: str) -> None:
-    """Golden: both schemes of a template name one face, so eyes, nose and middle agree."""
     template = load_template(name)
     points = template.points[scheme]
     assert points.shape == (5, 2)
     assert (points > 0).all()
     assert (points < template.canvas).all()
+
+
+def test_eyes_lie_between_their_corners() -> None:
+    template = load_template("dlib")
     five, dlib5 = template.points["five"], template.points["dlib5"]
-    eye_right, eye_left = dlib5[:2].mean(axis=0), dlib5[2:4].mean(axis=0)
-    reach = 0.05 * template.canvas
-    np.testing.assert_allclose(eye_left, five[0], atol=reach)
-    np.testing.assert_allclose(eye_right, five[1], atol=reach)
+    np.testing.assert_allclose(dlib5[2:4].mean(axis=0), five[0], atol=0.05 * template.canvas)
+    np.testing.assert_allclose(dlib5[:2].mean(axis=0), five[1], atol=0.05 * template.canvas)
+
+
+def test_five_points_are_told_from_those_of_dlib() -> None:
+    """An upright face of dlib's mean shape has the eyes, nose and mouth of the template of the field."""
+    upright = load_template("dlib").points["dlib5"]
+    turned = upright @ np.array([[0.0, 0.5], [-0.5, 0.0]]) + [200, 30]  # half as large, by a quarter turn
+    five = five_of_dlib5(upright)
+    np.testing.assert_allclose(five_of_dlib5(turned), five @ np.array([[0.0, 0.5], [-0.5, 0.0]]) + [200, 30], atol=1e-9)
+    matrix = similarity(five, ARCFACE)
+    np.testing.assert_allclose(five @ matrix[:, :2].T + matrix[:, 2], ARCFACE, atol=3)
+    assert (five[:2, 1] < five[2, 1]).all()
+    assert (five[2, 1] < five[3:, 1]).all()
+
+
+def test_the_nose_of_a_turned_head_leads_the_mouth() -> None:
+    """Turning the head moves the base of the nose sideways between the eyes; tip of the nose and mouth go along."""
+    upright = load_template("dlib").points["dlib5"]
+    aside = upright + np.array([[0, 0]] * 4 + [[8, 0]])
+    moved = (five_of_dlib5(aside) - five_of_dlib5(upright))[:, 0]
+    assert moved[2] > 8
+    assert (moved[3:] > 0).all()
+
+
+def test_dlib_landmarks_align_to_a_template_of_five() -> None:
+    photo, points = smooth(200, 200), load_template("dlib").points["dlib5"] + 20
+    by_dlib = align(photo, Face((0, 0, 1, 1), 1.0, points, "dlib5"), "arcface", 96, 96)
+    by_five = align(photo, Face((0, 0, 1, 1), 1.0, five_of_dlib5(points), "five"), "arcface", 96, 96)
+    np.testing.assert_array_equal(by_dlib, by_five)
 
 
 def test_unknown_template_names_the_nearest() -> None:
@@ -159,7 +191,7 @@ def test_square_and_center_crop_cut_what_they_say() -> None:
 
 
 def test_landmarks_of_no_known_scheme_are_refused() -> None:
-    with pytest.raises(InputError, match="no points for landmarks 'sixty-eight'"):
+    with pytest.raises(InputError, match="no way from landmarks 'sixty-eight' to the five"):
         align(smooth(50, 50), Face((0, 0, 9, 9), 1.0, ARCFACE, "sixty-eight"), "arcface", 112, 112)
 
 

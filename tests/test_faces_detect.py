@@ -79,6 +79,20 @@ def test_no_face_gives_an_empty_list(dlib_detector: DlibDetector, shape: tuple[i
     assert dlib_detector.detect(np.full((*shape, 3), 127, dtype=np.uint8)) == []
 
 
+def test_a_face_that_is_hardly_one_is_guessed(dlib_detector: DlibDetector) -> None:
+    """A face whose right side lies in the dark is not found; where one is known to be, it is."""
+    half = draw_face(0, 240)
+    half[:, 136:] = 20
+    assert dlib_detector.detect(half) == []
+    face = dlib_detector.guess(half)
+    assert face is not None
+    assert dlib_detector.GUESS <= face.score < 0
+    x0, y0, x1, y1 = face.box
+    assert x0 < 120 < x1
+    assert y0 < 120 < y1
+    assert dlib_detector.guess(np.full((200, 200, 3), 127, dtype=np.uint8)) is None
+
+
 def test_a_reversed_view_is_a_photo_too(dlib_detector: DlibDetector) -> None:
     """Arrays need not be contiguous."""
     mirrored = draw_face(0, 240)[:, ::-1]

@@ -21,8 +21,9 @@ from facelet.cli.study import _command, _told_data
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
 from facelet.errors import DeviceError, InputError
-from facelet.faces.align import align, similarity, warp_to
+from facelet.faces.align import align, warp_to
 from facelet.faces.detect import Face
+from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
 from facelet.lock import take
 from facelet.quantize.calibrate import unit

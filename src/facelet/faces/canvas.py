@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.data.views import BORDER
-from facelet.faces.align import fit_box, similarity
+from facelet.faces.align import fit_box
+from facelet.faces.similarity import similarity
 from facelet.faces.templates import TEMPLATES, load_template
 
 _STORED = TEMPLATES["arcface"]

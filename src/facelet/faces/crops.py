@@ -27,7 +27,7 @@ from facelet.faces.detect import Detector, Face, most_central
 from facelet.faces.images import decode_image
 from facelet.faces.templates import load_template
 
-VERSION = "1"
+VERSION = "2"
 """Part of every key; goes up where alignment or reading changes what a crop looks like."""
 
 Advance = Callable[[int, int], None]
@@ -39,7 +39,7 @@ class BenchmarkCrops:
 
     Attributes:
         crops: `(n, height, width, 3)` uint8 RGB, mapped from disk where they are cached.
-        found: `(n,)` bool, False where the centre crop stands in for a face.
+        found: `(n,)` bool, False where the centre crop stands in for a face that could not even be guessed.
         sha256: of the images' contents, in order.
     """
 
@@ -157,7 +157,8 @@ def crop_benchmark(
 ) -> BenchmarkCrops:
     """Returns the aligned face of each image, from the cache where it is there.
 
-    Of several faces the one that `most_central` chooses is taken; where none is found, the centre crop.
+    Of several faces the one that `most_central` chooses is taken; where none is found, the detector's guess, and the
+    centre crop where it has none.
 
     Args:
         images: path or content of each.
@@ -203,7 +204,7 @@ def crop_benchmark(
 def benchmark_faces(
     images: Sequence[Path], detector: Detector, cache: CropCache, progress: Advance | None = None
 ) -> tuple[Face | None, ...]:
-    """Returns the face that each photo is about, detections from the cache where they are there.
+    """Returns the face that each photo is about, found or guessed, detections from the cache where they are there.
 
     Args:
         images: path of each.
@@ -260,7 +261,7 @@ def crop_packed(
 
 
 def _find_faces(table: sqlite3.Connection, key: str, pixels: NDArray[np.uint8], detector: Detector) -> list[Face]:
-    """Returns what the detector finds, from the table where it is there."""
+    """Returns what the detector finds, or else guesses, from the table where it is there."""
     row = table.execute("SELECT value FROM faces WHERE key = ?", (key,)).fetchone()
     if row is not None:
         return [
@@ -268,6 +269,8 @@ def _find_faces(table: sqlite3.Connection, key: str, pixels: NDArray[np.uint8], 
             for box, score, landmarks, scheme in json.loads(row[0])
         ]
     faces = detector.detect(pixels)
+    if not faces and (guessed := detector.guess(pixels)) is not None:
+        faces = [guessed]
     value = json.dumps([[face.box, face.score, face.landmarks.tolist(), face.scheme] for face in faces])
     table.execute("INSERT OR REPLACE INTO faces VALUES (?, ?)", (key, value))
     return faces

@@ -60,6 +60,10 @@ class Detector(Protocol):
         """Returns the faces of a photo `(h, w, 3)` uint8 RGB, largest first."""
         ...
 
+    def guess(self, image: NDArray[np.uint8]) -> Face | None:
+        """Returns the likeliest face of a photo that is known to show one, where `detect` finds none."""
+        ...
+
 
 class DlibDetector:
     """dlib's HOG detector and its five-point landmark model; nothing to download.
@@ -76,6 +80,10 @@ class DlibDetector:
     name = "dlib"
     max_side = 1000
     """Photos longer than this are shrunk to it for detection; one upsampling then finds faces from 4 % of it on."""
+
+    GUESS = -0.5
+    """Score down to which a face is guessed. Measured on LFW's View 1: dlib finds no face in 24 of 4,992 photos; the guess
+    is the face in 22 of them and a part of it in 2."""
 
     def __init__(self, model_path: Path | None = None) -> None:
         try:
@@ -97,9 +105,13 @@ class DlibDetector:
         """Returns the faces of a photo `(h, w, 3)` uint8 RGB, largest first; landmarks "dlib5"."""
         return _detect(image, self.max_side, self._detect_once)
 
-    def _detect_once(self, image: NDArray[np.uint8]) -> list[Face]:
+    def guess(self, image: NDArray[np.uint8]) -> Face | None:
+        """Returns the face of the highest score, down to `GUESS`."""
+        return _surest(_detect(image, self.max_side, lambda small: self._detect_once(small, self.GUESS)))
+
+    def _detect_once(self, image: NDArray[np.uint8], threshold: float = 0.0) -> list[Face]:
         with self._turn:
-            boxes, scores, _ = self._find.run(image, 1, 0.0)
+            boxes, scores, _ = self._find.run(image, 1, threshold)
             shapes = [self._place(image, box) for box in boxes]
         faces = []
         for box, score, shape in zip(boxes, scores, shapes, strict=True):
@@ -131,6 +143,9 @@ class YuNetDetector:
     max_side = 1280
     """Photos longer than this are shrunk to it for detection; the net knows faces of about 10 to 300 pixels."""
 
+    GUESS = 0.1
+    """Score down to which a face is guessed."""
+
     def __init__(self, model_path: Path, score_threshold: float = 0.5) -> None:
         if not model_path.is_file():
             raise MissingFileError(f"{model_path}: no such file; give YuNet's ONNX file")
@@ -141,6 +156,7 @@ class YuNetDetector:
             self._net.detect(np.zeros((320, 320, 3), np.uint8))
         except (cv2.error, AttributeError) as error:
             raise InputError(f"{model_path}: OpenCV {cv2.__version__} cannot run this file as YuNet") from error
+        self._threshold = score_threshold
         self._turn = threading.Lock()  # the net is set to the size of one photo
         self.version = f"yunet-{_file_hash(model_path)}-{score_threshold:g}-1"
 
@@ -148,9 +164,14 @@ class YuNetDetector:
         """Returns the faces of a photo `(h, w, 3)` uint8 RGB, largest first; landmarks "five"."""
         return _detect(image, self.max_side, self._detect_once)
 
-    def _detect_once(self, image: NDArray[np.uint8]) -> list[Face]:
+    def guess(self, image: NDArray[np.uint8]) -> Face | None:
+        """Returns the face of the highest score, down to `GUESS`."""
+        return _surest(_detect(image, self.max_side, lambda small: self._detect_once(small, self.GUESS)))
+
+    def _detect_once(self, image: NDArray[np.uint8], threshold: float | None = None) -> list[Face]:
         bgr = np.ascontiguousarray(image[..., ::-1])
         with self._turn:
+            self._net.setScoreThreshold(self._threshold if threshold is None else threshold)
             self._net.setInputSize((image.shape[1], image.shape[0]))
             _, rows = self._net.detect(bgr)
         faces = []
@@ -233,6 +254,10 @@ def _detect(image: NDArray[np.uint8], max_side: int, detect_once: Any) -> list[F
     scale = np.array([width / size[0], height / size[1]])
     faces = [_moved(face, border, scale) for face in faces]
     return sorted((face for face in faces if np.isfinite(face.landmarks).all()), key=lambda face: -face.area)
+
+
+def _surest(faces: list[Face]) -> Face | None:
+    return max(faces, key=lambda face: face.score, default=None)
 
 
 def _moved(face: Face, border: int, scale: NDArray[np.float64]) -> Face:

@@ -6,6 +6,7 @@ model's card names its template, so that the alignment travels with the weights.
 Landmark schemes (rows of an array `(k, 2)`, x right, y down, pixel centres at whole numbers):
     "five"   eye centre, eye centre, nose tip, mouth corner, mouth corner; image-left first. YuNet and the field.
     "dlib5"  outer and inner corner of the image-right eye, outer and inner corner of the image-left eye, nose base.
+             A template that does not name them is met by the "five" that `landmarks` tells from them.
 """
 
 from __future__ import annotations
@@ -42,12 +43,6 @@ _ARCFACE_FIVE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 
-# Measured: mean place of dlib's five points on 875 crops of the transfer set (the first 150 of each of shards 0 to 5;
-# dlib found no face in 25 of those 900), each crop first brought to the points above by its own "five" landmarks.
-_ARCFACE_DLIB5 = np.array(
-    [[80.1682, 53.5636], [65.8781, 54.5611], [30.1936, 54.1927], [44.5038, 54.8166], [55.5045, 81.6184]]
-)
-
 # Source: dlib 19.24, image_transforms/interpolation.h, get_face_chip_details: mean positions on the unit square.
 _DLIB_UNIT = np.array(
     [
@@ -61,13 +56,13 @@ _DLIB_UNIT = np.array(
 _DLIB_SIDE, _DLIB_PADDING = 150, 0.25
 _DLIB_DLIB5 = (_DLIB_UNIT + _DLIB_PADDING) / (1 + 2 * _DLIB_PADDING) * _DLIB_SIDE - 0.5  # its edges are at 0 and 150
 
-# Measured: mean place of the "five" landmarks of the same 875 crops, each brought to the points above by its own
-# "dlib5" landmarks.
+# Measured: mean place of the "five" landmarks of 875 crops of the transfer set (the first 150 of each of shards 0 to 5;
+# dlib found no face in 25 of those 900), each brought to the points above by its own "dlib5" landmarks.
 _DLIB_FIVE = np.array(
     [[47.7599, 43.7286], [101.1069, 44.0998], [75.0238, 77.0649], [50.4692, 98.9088], [97.6839, 99.339]]
 )
 
-_ARCFACE = {"five": _ARCFACE_FIVE, "dlib5": _ARCFACE_DLIB5}
+_ARCFACE = {"five": _ARCFACE_FIVE}
 
 TEMPLATES: dict[str, Template] = {
     template.name: template

@@ -29,7 +29,7 @@ BUILD_LIMIT_S = 120.0
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
 LANES = 16
-"""Channels that a kernel works on at a time."""
+"""A multiple of the channels that a kernel works on at a time, which are as many as the processor's registers hold."""
 
 SUFFIXES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """Types of tensors, as the kernels' names end."""

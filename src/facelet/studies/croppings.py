@@ -8,8 +8,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.faces.align import box_crop, center_crop, similarity, square_crop, warp_to
+from facelet.faces.align import box_crop, center_crop, square_crop, warp_to
 from facelet.faces.detect import Face
+from facelet.faces.landmarks import five_landmarks
+from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
 
 Crop = NDArray[np.uint8]
@@ -22,22 +24,22 @@ EYES = (0, 1)
 
 def affine(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, jitter: float = 0.0) -> Crop:
     """The similarity of all five landmarks, each moved by noise of `jitter` per cent of the distance of the eyes."""
-    eyes = face.landmarks[list(EYES)]
-    step = jitter / 100 * float(np.linalg.norm(eyes[0] - eyes[1]))
-    moved = face.landmarks + rng.normal(0, 1, face.landmarks.shape) * step
-    return _laid(image, moved, face, template, side, range(len(moved)))
+    five = five_landmarks(face)
+    step = jitter / 100 * float(np.linalg.norm(np.subtract(*five[list(EYES)])))
+    moved = five + rng.normal(0, 1, five.shape) * step
+    return _laid(image, moved, template, side, range(len(moved)))
 
 
 def eyes_only(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
     """The similarity that brings both eyes to their places."""
-    return _laid(image, face.landmarks, face, template, side, EYES)
+    return _laid(image, five_landmarks(face), template, side, EYES)
 
 
 def _laid(
-    image: Crop, landmarks: NDArray[np.float64], face: Face, template: str, side: int, chosen: range | tuple[int, ...]
+    image: Crop, landmarks: NDArray[np.float64], template: str, side: int, chosen: range | tuple[int, ...]
 ) -> Crop:
     laid = load_template(template)
-    points = laid.points[face.scheme]
+    points = laid.points["five"]
     matrix = similarity(landmarks[list(chosen)], points[list(chosen)])
     return warp_to(image, matrix, laid.box, side, side)
 

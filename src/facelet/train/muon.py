@@ -139,8 +139,8 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
 class GraphedMuonAdamW(MuonAdamW):
     """The same on a GPU, its steps but the first ones replays of a CUDA graph.
 
-    Launching the hundreds of small kernels of a step takes a CPU longer than running takes a GPU. What changes
-    from step to step, the gradients and the rates, is copied to where the graph reads it. Every parameter has a gradient.
+    Launching the hundreds of small kernels of a step takes a CPU longer than running takes a GPU. What changes from
+    one to the next, gradients and rates, is copied to where the graph reads it. Every parameter has a gradient.
     """
 
     EAGER_STEPS = 3

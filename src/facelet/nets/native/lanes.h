@@ -1,5 +1,5 @@
-// Sixteen channels at a time: vectors of float, read from and written to tensors of float or bfloat16. The vectors are
-// GCC's and Clang's, for any processor.
+// Some channels at a time: vectors of float, read from and written to tensors of float or bfloat16. The vectors are GCC's
+// and Clang's, for any processor; where they are wider than its registers, GCC compares one number at a time.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,11 @@
 #include <immintrin.h>
 #endif
 
+#ifdef __AVX512F__
 constexpr int LANES = 16;
+#else
+constexpr int LANES = 8;
+#endif
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
