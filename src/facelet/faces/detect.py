@@ -82,8 +82,8 @@ class DlibDetector:
     """Photos longer than this are shrunk to it for detection; one upsampling then finds faces from 4 % of it on."""
 
     GUESS = -0.5
-    """Score down to which a face is guessed. Measured on LFW's View 1: dlib finds no face in 24 of 4,992 photos; the guess
-    is the face in 22 of them and a part of it in 2."""
+    """Score down to which a face is guessed. Measured on LFW's View 1: dlib finds no face in 24 of 4,992 photos; the
+    guess is the face in 22 of them and a part of it in 2."""
 
     def __init__(self, model_path: Path | None = None) -> None:
         try:
