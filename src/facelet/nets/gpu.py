@@ -30,9 +30,8 @@ def gpu_passes() -> ModuleType | None:
     try:
         apart = distance(passes, "cuda")
     except Exception as error:  # of any kind: a compiler's
-        why = (
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
-        )
+        first, *_ = str(error).strip().splitlines() or ["no reason given"]
+        why = f"{type(error).__name__}: {first}"
     else:
         if apart < NEAR:
             return passes
@@ -47,7 +46,7 @@ def distance(passes: ModuleType, device: str) -> float:
     x = 2 * torch.randn(8, 24, 16, 16, generator=generator) + 3
     incoming = torch.randn(x.shape, generator=generator).to(device)
     said: list[list[Tensor]] = []
-    with torch.enable_grad(), torch.autocast(device, enabled=False):
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
         for ours in (True, False):
             norm, bend = nn.BatchNorm2d(24).to(device), nn.PReLU(24).to(device)
             taken = x.to(device, memory_format=torch.channels_last).requires_grad_()
