@@ -147,22 +147,29 @@ def test_several_threads_take_torchs_way() -> None:
 @needs_compiler
 @pytest.mark.parametrize("name", ["facelet_xs", "mobilenet_v2_035", "nn4_small2"])
 def test_whole_nets_are_as_exact_as_torchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three nets the nearest counts: where a value lies next to a kink, rounding can put it on the other side."""
-    assert any(_as_exact(name, seed, monkeypatch) for seed in range(3))
-
-
-def _as_exact(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    torch.manual_seed(seed)
-    mine = build_net(name).train()
+    torch.manual_seed(0)
+    mine = _away_from_kinks(build_net(name).train())
     theirs, exact = copy.deepcopy(mine), copy.deepcopy(mine).double()
     x, towards = torch.randn(4, 3, 96, 96), torch.randn(4, 128)
     ours = _flat(_trained(mine, x, towards))
     reference = _flat(_trained(exact, x.double(), towards.double()))
-    with monkeypatch.context() as patch:
-        patch.setattr("facelet.nets.unit.kernels", lambda: None)
-        of_torch = (reference - _flat(_trained(theirs, x, towards))).norm()
-    error = (reference - ours).norm()
-    return bool(error <= 3 * of_torch and error < 0.02 * reference.norm())
+    monkeypatch.setattr("facelet.nets.unit.kernels", lambda: None)
+    error, of_torch = ((reference - found).norm() for found in (ours, _flat(_trained(theirs, x, towards))))
+    assert error <= 3 * of_torch
+    assert error < 0.02 * reference.norm()
+
+
+def _away_from_kinks(net: nn.Module) -> nn.Module:
+    """The net with what goes into an activation around 3 or -3, by turns: rounding puts no value across a kink.
+
+    One value that it does put across moves all gradients before it by up to 1 %, torch's own as well.
+    """
+    for unit in net.modules():
+        if isinstance(unit, ConvUnit) and len(unit) > 2:
+            norm = unit[1]
+            nn.init.constant_(norm.weight, 0.3)
+            norm.bias.data = 3 - 6 * (torch.arange(len(norm.bias)) % 2).float()
+    return net
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:
