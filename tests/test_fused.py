@@ -167,6 +167,7 @@ def _away_from_kinks(net: nn.Module) -> nn.Module:
     for unit in net.modules():
         if isinstance(unit, ConvUnit) and len(unit) > 2:
             norm = unit[1]
+            assert isinstance(norm, nn.BatchNorm2d)
             nn.init.constant_(norm.weight, 0.3)
             norm.bias.data = 3 - 6 * (torch.arange(len(norm.bias)) % 2).float()
     return net

@@ -73,6 +73,21 @@ class _Grid:
         """Rows of a strip."""
         return int(triton.cdiv(self.rows, self.strips))
 
+    @property
+    def plane(self) -> int:
+        """Partial sums of one kind."""
+        return self.strips * self.width
+
+    @property
+    def parts(self) -> int:
+        """Partial sums of one kind of a channel."""
+        return self.plane // self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Values of a channel."""
+        return self.rows * self.width // self.channels
+
 
 def _grid(x: Tensor) -> _Grid | None:
     """None where the pixels cannot be joined to rows."""
@@ -166,14 +181,13 @@ class _NormActivation(torch.autograd.Function):
         grid = _cut(x)
         sums = x.new_empty((2, grid.strips, grid.width), dtype=torch.float32)
         kernels.sums[grid.strips, grid.columns](
-            x, sums, grid.rows, grid.width, grid.channels, grid.per_strip, grid.strips * grid.width,
+            x, sums, grid.rows, grid.width, grid.channels, grid.per_strip, grid.plane,
             ROWS=grid.tile_rows, WIDTH=grid.tile_width,
         )  # fmt: skip
         line = x.new_empty((4, grid.channels), dtype=torch.float32)  # scale, shift, mean, 1 / deviation
         kernels.finish[triton.cdiv(grid.channels, LANES),](
             x, sums, line, weight, bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps,
-            grid.strips * (grid.width // grid.channels), grid.channels, grid.rows * (grid.width // grid.channels),
-            grid.strips * grid.width, PARTS=PARTS, WIDTH=LANES,
+            grid.parts, grid.channels, grid.pixels, grid.plane, PARTS=PARTS, WIDTH=LANES,
         )  # fmt: skip
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked += 1
@@ -189,14 +203,13 @@ class _NormActivation(torch.autograd.Function):
         sums = x.new_empty((3, grid.strips, grid.width), dtype=torch.float32)
         kernels.sums_back[grid.strips, grid.columns](
             x, incoming, sums, line, slope, ctx.top, grid.rows, grid.width, grid.channels, grid.per_strip,
-            grid.strips * grid.width, ROWS=grid.tile_rows, WIDTH=grid.tile_width,
+            grid.plane, ROWS=grid.tile_rows, WIDTH=grid.tile_width,
         )  # fmt: skip
         of_parameters = x.new_empty((3, grid.channels), dtype=torch.float32)  # weight, bias, slope
         back = x.new_empty((2, grid.channels), dtype=torch.float32)  # factor of x, and what is added
         kernels.finish_back[triton.cdiv(grid.channels, LANES),](
             sums, line, of_parameters, back,
-            grid.strips * (grid.width // grid.channels), grid.channels, grid.rows * (grid.width // grid.channels),
-            grid.strips * grid.width, PARTS=PARTS, WIDTH=LANES,
+            grid.parts, grid.channels, grid.pixels, grid.plane, PARTS=PARTS, WIDTH=LANES,
         )  # fmt: skip
         result = torch.empty_like(x)
         kernels.bend_back[grid.tiles](

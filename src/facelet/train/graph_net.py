@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -83,18 +82,23 @@ def _padded(x: Tensor, node: Node, value: float = 0.0) -> Tensor:
 
 
 def _conv(node: Node, inputs: list[Tensor]) -> Tensor:
+    if (quick := _in_one_pass(node, inputs, (1.0, math.inf))) is not None:
+        return quick
     x, weight, bias = inputs[:3]
-    if (passes := _passes(x)) is not None:
-        out = _convolved(node, x, weight, None)
-        if passes.can_bend(out):
-            bent: Tensor = passes.bend(out, bias)
-            return bent
     return _convolved(node, x, weight, bias)
 
 
-def _passes(x: Tensor) -> ModuleType | None:
-    """Compiled passes for a net that is run and not trained, on a GPU."""
-    return gpu_passes() if x.device.type == "cuda" and not torch.is_grad_enabled() else None
+def _in_one_pass(
+    node: Node, inputs: list[Tensor], activation: tuple[Tensor | float, float], residual: Tensor | None = None
+) -> Tensor | None:
+    """A convolution whose bias, residual and activation are one pass; None but for a net that is run on a GPU."""
+    x, weight, bias = inputs[:3]
+    passes = gpu_passes() if x.device.type == "cuda" and not torch.is_grad_enabled() else None
+    if passes is None:
+        return None
+    out = _convolved(node, x, weight, None)
+    bent: Tensor | None = passes.bend(out, bias, *activation, residual=residual) if passes.can_bend(out) else None
+    return bent
 
 
 def _convolved(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -114,12 +118,10 @@ def _batch_normalization(node: Node, inputs: list[Tensor]) -> Tensor:
 
 
 def _fused_conv(node: Node, inputs: list[Tensor]) -> Tensor:
-    x, weight, bias = inputs[:3]
-    if (passes := _passes(x)) is not None and (shape := _activation(node, inputs)) is not None:
-        out = _convolved(node, x, weight, None)
-        if passes.can_bend(out):
-            bent: Tensor = passes.bend(out, bias, *shape, residual=inputs[-1] if node["residual"] else None)
-            return bent
+    if (activation := _activation(node, inputs)) is not None:
+        quick = _in_one_pass(node, inputs, activation, inputs[-1] if node["residual"] else None)
+        if quick is not None:
+            return quick
     out = _conv(node, inputs)
     if node["residual"]:
         out = out + inputs[-1]

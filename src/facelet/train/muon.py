@@ -161,23 +161,23 @@ class GraphedMuonAdamW(MuonAdamW):
         if self._done <= self.EAGER_STEPS:
             super().step()
             return
-        gradients = _gradients([parameter for group in self.param_groups for parameter in group["params"]])
-        rates = [own[: 2 if group["muon"] else 1] for group, own in zip(self.param_groups, self.rates(), strict=True)]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        gradients = _gradients(parameters)
+        rates = [own if group["muon"] else own[:1] for group, own in zip(self.param_groups, self.rates(), strict=True)]
         if self._graph is None:
-            self._capture(gradients, [len(own) for own in rates])
+            self._graph = self._captured(parameters, gradients, [len(own) for own in rates])
         torch._foreach_copy_(self._read, gradients)
         for places, numbers in zip(self._rates, rates, strict=True):
             for place, number in zip(places, numbers, strict=True):
                 place.fill_(number)  # type: ignore[call-overload]
-        assert self._graph is not None
         self._graph.replay()
 
-    def _capture(self, gradients: list[Tensor], counts: list[int]) -> None:
+    def _captured(self, parameters: list[Tensor], gradients: list[Tensor], counts: list[int]) -> torch.cuda.CUDAGraph:
         self._read = [gradient.clone() for gradient in gradients]
         self._rates = [[gradients[0].new_zeros((), dtype=torch.float32) for _ in range(n)] for n in counts]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for parameter, gradient in zip(parameters, self._read, strict=True):
             parameter.grad = gradient
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.move(self._rates)
+        return graph
