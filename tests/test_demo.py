@@ -13,6 +13,7 @@ import pytest
 
 from conftest import Ended
 from facelet import model_files
+from facelet.demo import LOCK as DEMO_LOCK
 from facelet.demo import MARK
 from facelet.lock import take
 from facelet.train.run import LOCK
@@ -81,6 +82,16 @@ def test_a_student_that_is_being_trained_is_left_alone(
     assert ended.code == 2
     assert "another process trains there; wait for it or give another --out" in ended.err
     assert (student / "options.json").exists()
+
+
+def test_two_demos_do_not_share_a_folder(cli: Callable[..., Ended], teacher: Path, tmp_path: Path) -> None:
+    held = take(tmp_path / "demo" / DEMO_LOCK)
+    assert held is not None
+    with closing(held):
+        ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
+    assert ended.code == 2
+    assert "another demo runs there; wait for it or give another --out" in ended.err
+    assert not (tmp_path / "demo" / "student").exists()
 
 
 @pytest.mark.parametrize("wrong", [("--epochs", 0), ("--student", "nonsense"), ("--pairs", 50)])

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,13 @@ from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
+from facelet.lock import take
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 
 if TYPE_CHECKING:
     from facelet.data.pairs import Pairs
     from facelet.train.loop import Tick
+    from facelet.train.options import DistillOptions
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; what it yields is told `(done, total)`."""
@@ -34,6 +36,9 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 PAIRS_SEED_STEP = 1
 MARK = " (demo)"
 """Ends the name of a student that a demo trained."""
+
+LOCK = "demo.lock"
+"""In the folder of a demo, held while one runs there."""
 
 SHEET_PEOPLE, SHEET_PHOTOS, SHEET_SIDE = 6, 10, 96
 
@@ -154,11 +159,12 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
     Raises:
         MissingFileError: the teacher's file is not there.
         MissingExtraError: training is not installed.
+        InputError: something else lies in the folder, or another demo runs there.
         FaceletError: whatever sampling, training or measuring refuses.
     """
     with training_extra():
         from facelet.train.options import DistillOptions, check_options
-        from facelet.train.run import OPTIONS_FILE, distill, take_folder
+        from facelet.train.run import OPTIONS_FILE, take_folder
     find_model(options.teacher)
     folder = options.out / "student"
     distillation = DistillOptions(
@@ -172,11 +178,22 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         name=f"{options.student}{MARK}",
     )
     check_pairs(options.n_pairs)
-    _check_own(folder, folder / OPTIONS_FILE)
-    if folder.exists():
-        take_folder(folder).close()  # refused while another demo trains there
-    # the earlier student goes only when all else is well
-    check_options(replace(distillation, out=folder.with_name("new-student")))
+    held = take(options.out / LOCK)
+    if held is None:
+        raise InputError(f"{options.out}: another demo runs there; wait for it or give another --out")
+    with closing(held):
+        _check_own(folder, folder / OPTIONS_FILE)
+        if folder.exists():
+            take_folder(folder).close()  # refused while `distill` goes on with an earlier demo's student
+        # that student goes only when all else is well
+        check_options(replace(distillation, out=folder.with_name("new-student")))
+        return _run_alone(options, distillation, bar, on_tick)
+
+
+def _run_alone(options: DemoOptions, distillation: DistillOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
+    """The demo itself, after all is checked, in a folder that no other demo works in."""
+    from facelet.train.run import distill
+
     clock = _Clock()
     with bar("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)
@@ -194,8 +211,8 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
             losses.append(news.figures["loss"])
         on_tick(news)
 
-    if folder.exists():
-        shutil.rmtree(folder)
+    if distillation.out.exists():
+        shutil.rmtree(distillation.out)
     with teaching:
         advance = teaching.enter_context(bar("teacher embeds"))
         run = distill(

@@ -110,7 +110,9 @@ def distill(
     teacher_precision: Annotated[
         str, typer.Option("--teacher-precision", help="f32, bf16 (OpenVINO), or online f16.")
     ] = "f32",
-    holdout: Annotated[float, typer.Option("--holdout", min=0, max=0.5, help="Fraction that measures only.")] = 0.02,
+    holdout: Annotated[
+        float, typer.Option("--holdout", min=0, max=0.5, help="Fraction that measures only, one crop at least.")
+    ] = 0.02,
     view_seed: Annotated[
         int | None,
         typer.Option(

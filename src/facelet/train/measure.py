@@ -20,7 +20,7 @@ MEASURED_CROPS = 1024
 
 
 def split_holdout(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Crops to train on and crops to measure on, `(m,)` and `(n - m,)` int64, sorted."""
+    """Crops to train on and crops to measure on, one at least, `(m,)` and `(n - m,)` int64, sorted."""
     order = np.random.default_rng([seed, 0x401D]).permutation(n)
     held = max(1, round(n * fraction))
     return np.sort(order[held:]), np.sort(order[:held])

@@ -110,8 +110,8 @@ class DistillOptions(CommonOptions):
         taps: tensor names of the first teacher whose maps guide the student's `HINTS` layers, shallow to deep.
         hint_weight: of each hint next to the embedding loss.
         teacher_precision: "f32", or "bf16" through OpenVINO; online also "f16".
-        holdout: fraction of the crops that no step shows by themselves and that measure the student; a recipe that
-            blends may lay one of them over a crop that is trained on.
+        holdout: fraction of the crops, one crop at least, that no step shows by themselves and that measure the
+            student; a recipe that blends may lay one of them over a crop that is trained on.
         view_seed: of the views, and so of what the teachers are asked; None takes `seed`. Runs that differ in `seed`
             alone then share their cache.
         degrade: share of the student's pictures that are made worse than those that the teachers answer for.
