@@ -171,6 +171,7 @@ NO_BLOCKS: dict[str, tuple[list[tuple[str, str, str, dict[str, Any]]], str]] = {
     "hidden channels are an output": ([*BLOCK[:5], ("Relu", "projected", "y", {})], "y b"),
     "no depthwise": ([BLOCK[0], BLOCK[1], ("Conv", "a w3 b3", "y", {})], "y"),
     "a sum in between": ([*BLOCK[:4], ("Add", "b a", "d", {}), ("Conv", "d w3 b3", "y", {})], "y"),
+    "a stride of the projection": ([*BLOCK[:4], ("Conv", "b w3 b3", "y", {"strides": [2, 2]})], "y"),
     "a border of the projection": ([*BLOCK[:4], ("Conv", "b w3 b3", "y", {"pads": [1, 1, 1, 1]})], "y"),
 }
 

@@ -139,6 +139,8 @@ def every_op(batch: int) -> Graph:
     b.add("Concat", stem, one, b.conv(wide, 10), axis=1)
     b.add("Concat", "rows", "rows", axis=1)
     b.add("Concat", wide, deep, axis=2)
+    b.add("Concat", other, b.constant(batch, 3, 7, 6), axis=1)
+    b.add("Concat", b.constant(batch, 2), "rows", b.constant(batch, 1), axis=1)
     moved = b.add("Transpose", wide, perm=(0, 2, 3, 1))
     b.add("Sigmoid", b.add("Reshape", moved, shape=(batch, 42, 40)))
     b.add("Reshape", b.add("Transpose", one, perm=(0, 2, 3, 1)), shape=(batch, 42, 1))

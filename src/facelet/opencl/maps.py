@@ -391,14 +391,22 @@ def concat(build: Build, node: Node) -> None:
         return
     out, start = build.plain_output(node.output), 0
     for name in node.inputs:
-        view = build.views[name]
-        part = View(out.buffer, start * out.strides[axis], view.shape, out.strides)
-        start += view.shape[axis]
-        copy(build, view, part, output=node.output if start == shape[axis] else "")
+        constant = build.graph.constants.get(name)
+        joined = build.graph.shapes[name] if constant is None else constant.shape
+        part = View(out.buffer, start * out.strides[axis], joined, out.strides)
+        start += joined[axis]
+        final = node.output if start == shape[axis] else ""
+        if constant is None:
+            copy(build, build.views[name], part, output=final)
+        else:
+            second = _constant(build, constant, joined, vectors=False)
+            copy(build, part, part, second=second, function="w", output=final)
 
 
 def in_whole_blocks(build: Build, node: Node) -> bool:
-    """Whether every input of a concatenation but the last fills whole blocks of channels."""
+    """Whether a concatenation joins images, and every one but the last fills whole blocks of channels."""
+    if any(name in build.graph.constants for name in node.inputs):
+        return False
     shapes = [build.graph.shapes[name] for name in node.inputs]
     if node["axis"] != 1 or len(shapes[0]) != 4:
         return False

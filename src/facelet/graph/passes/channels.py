@@ -174,7 +174,8 @@ def _is_block(graph: Graph, expand: Node, depthwise: Node, project: Node) -> boo
     filtered = depthwise["groups"] == width == graph.shapes[depthwise.output][1]
     adding = any(node.op == "FusedConv" and node["residual"] for node in (expand, depthwise))
     chained = (depthwise.inputs[0], project.inputs[0]) == (expand.output, depthwise.output)
-    return pointwise and filtered and chained and not adding and not any(project["pads"])
+    dense = not any(project["pads"]) and tuple(project["strides"]) == (1, 1)
+    return pointwise and filtered and chained and not adding and dense
 
 
 def _run(graph: Graph, node: Node, values: Values, choice: Choice | None = None) -> Array:
