@@ -90,6 +90,8 @@ CASES = [
     # places that cannot be written
     Case("out through a file", "embed {good.png} --model {m.onnx} --out {empty.jpg}/v.npz", "empty.jpg is no folder"),
     Case("model out through a file", "prune {m.onnx} --out {empty.jpg}/m.onnx", "empty.jpg is no folder"),
+    Case("model out where nothing can be made", "prune {m.onnx} --out /proc/m.onnx", "/proc may not be written to"),
+    Case("drawing of another kind", "inspect {m.onnx} --png {o}.jpg", "give a file that ends in .png"),
     Case("folder out is a file", "bench {m.onnx} --out {empty.jpg}/b", "empty.jpg is no folder"),
     # options
     Case("FAR of zero", f"{VERIFY} --far 0", "far: must be a rate between 0 and 1, such as 1e-3; found 0"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import Ended
-from facelet.bench.contenders import CONTENDERS, environment, load_network
+from facelet.bench.contenders import CONTENDERS, environment, last_words, load_network
 from facelet.bench.layers import COPIED_FLOATS, layer_times, roofline
 from facelet.bench.measure import Row, _Worker, measure
 from facelet.errors import MissingExtraError, ModelError, UnknownNameError
@@ -162,6 +165,19 @@ def test_unknown_and_missing_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError):
         load_network("ncnn", MODEL, 1, 1)
+
+
+def test_the_peak_is_that_of_the_runtime_and_not_of_whoever_started_it() -> None:
+    held = np.ones(60_000_000)  # 480 MB
+    code = "from facelet.bench.worker import _peak_bytes; print(_peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1e6 < int(done.stdout) < held.nbytes
+
+
+def test_what_a_process_said_last_is_told_without_pythons_names() -> None:
+    said = ["Traceback (most recent call last):\n", "facelet.errors.UnknownNameError: backend 'x': not known\n", "\n"]
+    assert last_words(said) == "backend 'x': not known"
+    assert last_words([]) == "no message"
 
 
 def test_threads_reach_every_runtime_by_its_environment() -> None:

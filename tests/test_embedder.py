@@ -121,6 +121,12 @@ def test_a_card_that_does_not_fit_is_refused_at_load(
         Embedder.load(path, backend=backend)
 
 
+def test_openvino_is_not_asked_for_integers_that_it_rounds_otherwise() -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(ModelError, match=r"is int8.*onnxruntime or opencl"):
+        Embedder.load("facelet_xs_int8", backend="openvino")
+
+
 def network(
     nodes: list[onnx.NodeProto], inputs: list[tuple[str, int]], output: list[str | int | None]
 ) -> onnx.ModelProto:

@@ -52,15 +52,21 @@ def write_text_atomic(path: Path, content: str) -> None:
 def check_place(path: Path) -> None:
     """Refuses a file or folder that could not be written, before long work is done for it.
 
+    A nameless file is made and gone again where the first new one would lie: permissions do not tell of a file system
+    that takes none.
+
     Raises:
-        InputError: what is to hold it is no folder, or nothing may be made there.
+        InputError: what is to hold it is no folder, or nothing can be made there.
     """
     holder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if holder == path and not path.is_dir():
         holder = path.absolute().parent
-    if not holder.is_dir() or not os.access(holder, os.W_OK | os.X_OK):
-        why = "may not be written to" if holder.is_dir() else "is no folder"
-        raise InputError(f"{path}: cannot be written ({holder} {why}); give another place")
+    try:
+        tempfile.TemporaryFile(dir=holder).close()
+    except NotADirectoryError as error:
+        raise InputError(f"{path}: cannot be written ({holder} is no folder); give another place") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({holder} may not be written to); give another place") from error
 
 
 def check_new_folder(out: Path) -> None:

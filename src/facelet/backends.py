@@ -136,7 +136,7 @@ def openvino_runner(model: Model, threads: int | None) -> Runner:
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        ModelError: OpenVINO refuses the file, or the network does not fit the card.
+        ModelError: OpenVINO refuses the file or would not compute what it says, or the network does not fit the card.
     """
     try:
         import openvino
@@ -157,6 +157,11 @@ def openvino_runner(model: Model, threads: int | None) -> Runner:
         raise ModelError(f"{model.path}: OpenVINO refuses it ({_reason(error)})") from error
     if len(network.inputs) != 1:
         raise ModelError(f"{model.path}: the network has {len(network.inputs)} inputs; an embedder has one")
+    if model.path.suffix == ".onnx" and any(op.get_type_name() == "FakeQuantize" for op in network.get_ops()):
+        raise ModelError(
+            f"{model.path}: is int8, which OpenVINO rounds otherwise than the file says; take the backend "
+            "onnxruntime or opencl, which compute it exactly"
+        )
     batch = check_shapes(str(model.path), card, _openvino_shape(network.inputs[0]), _openvino_shape(network.outputs[0]))
     if batch is not None and _open_batch(network, card):
         batch = None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,12 @@ def environment(backend: str, threads: int) -> dict[str, str]:
     if backend == "tinygrad:opencl":
         found["DEV"] = "CL"
     return found
+
+
+def last_words(said: Iterable[str]) -> str:
+    """What a process that failed said last, without the name of the Python class of its error."""
+    lines = [line.strip() for line in said if line.strip()]
+    return re.sub(r"^(\w+\.)+\w+: ", "", lines[-1])[:300] if lines else "no message"
 
 
 def load_network(backend: str, path: Path, threads: int, batch: int) -> Network:

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from facelet.bench.contenders import environment
+from facelet.bench.contenders import environment, last_words
 from facelet.errors import ModelError
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.ops import node_macs
@@ -65,7 +65,7 @@ def layer_times(model: Path, device: str, threads: int) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        raise ModelError(f"bench layers of {model}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise ModelError(f"bench layers of {model}: {last_words(done.stderr.splitlines())}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from facelet.bench.contenders import environment
+from facelet.bench.contenders import environment, last_words
 from facelet.errors import ModelError
 
 BASELINE = "onnxruntime"
@@ -125,8 +125,7 @@ class _Worker:
                 heard: dict[str, Any] = json.loads(line)
                 return heard
         self._log.seek(0)
-        said = [line.strip() for line in self._log if line.strip()]
-        raise ModelError(f"bench {self.backend}: the runtime failed ({said[-1][:300] if said else 'no message'})")
+        raise ModelError(f"bench {self.backend}: the runtime failed ({last_words(self._log)})")
 
 
 def measure(

@@ -24,7 +24,8 @@ def plot_rows(rows: Sequence[Row], title: str, path: Path) -> None:
             (row for row in rows if (row.threads, row.batch) == (threads, batch)), key=lambda row: -row.median_ms
         )
         colours = [OURS if row.backend.startswith("opencl:") else OTHERS for row in here]
-        bars = axis.barh([row.backend for row in here], [row.median_ms / batch for row in here], color=colours)
+        names = ["=".join(part.rpartition("/")[2] for part in row.backend.split("=")) for row in here]
+        bars = axis.barh(names, [row.median_ms / batch for row in here], color=colours)
         axis.bar_label(
             bars, [f"{row.median_ms / batch:.3g} ms, {row.ratio_to_onnxruntime:.2f}x" for row in here], padding=3
         )

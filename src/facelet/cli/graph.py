@@ -42,6 +42,8 @@ def inspect(
 
     show = Output(json_, quiet)
     path = find_model(model)
+    if png is not None and png.suffix != ".png":
+        raise InputError(f"--png {png}: give a file that ends in .png")
     graph = read_net(path, batch, input_shape=_sizes(size))
     graph = graph if raw else optimise(graph)
     rows = layers(graph)
@@ -263,7 +265,7 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
         recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
         **counted,
     )
-    save_model(out, graph, card)
+    save_model(out, dataclasses.replace(graph, name=card.name), card)
 
 
 def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Output) -> TransferSet:

@@ -31,4 +31,6 @@ def read_net(path: str | Path, batch: int = 1, *, input_shape: Sequence[int] | N
     try:
         return read_graph(path, batch, input_shape=input_shape)
     except GraphError as error:
+        if str(error).startswith(f"{path}: "):  # the file itself
+            raise
         raise GraphError(f"{path}: {error}") from error

@@ -114,10 +114,10 @@ PRUNING = Study(
     title="Pruning layers: LRN, constants, powers",
     question="`facelet prune` leaves local response normalization out, products with a constant, and the squares and "
     "roots of power pools. What does each cost, alone and with the others, as it is and after a short recovery: "
-    f"{STEPS} steps of 64 crops of the transfer set, the same for every row, in which the pruned net learns what the "
-    "unpruned one says? Where nothing is removed, the recovery shows what more training alone does. The constant of a "
-    "power pool goes with the pool, into the next convolution, so powers with and without constants are one net, "
-    "measured once. Seeds differ in the order of the crops and in their views.",
+    "the steps that the table tells, of 64 crops of the transfer set, the same for every row, in which the pruned net "
+    "learns what the unpruned one says? Where nothing is removed, the recovery shows what more training alone does. "
+    "The constant of a power pool goes with the pool, into the next convolution, so powers with and without constants "
+    "are one net, measured once. Seeds differ in the order of the crops and in their views.",
     models=("nn4_small2",),
     columns=(
         ("model", "model"),

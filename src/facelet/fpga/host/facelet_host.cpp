@@ -151,7 +151,11 @@ class Engine {
 public:
     Engine(const Model &net, const std::string &wanted, const std::string &program) : model(net) {
         const char *missing = cl_min_open(std::getenv("FACELET_OPENCL_LIB"));
-        if (missing) fail(std::string(missing) + ": not found; name the OpenCL library in FACELET_OPENCL_LIB");
+        if (missing) {
+            const char *why = dlerror();
+            fail(std::string(missing) + ": cannot be used (" + (why ? why : "not found") +
+                 "); name the OpenCL library in FACELET_OPENCL_LIB");
+        }
         choose(wanted);
         cl_int status;
         context = clCreateContext(NULL, 1, &device, NULL, NULL, &status);
