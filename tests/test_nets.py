@@ -177,6 +177,9 @@ def test_warm_start_refuses_a_tensor_of_the_wrong_size(tmp_path: Path) -> None:
     np.savez(path, dense_w=np.ones(5, np.float32), dense_b=np.zeros(128, np.float32))
     with pytest.raises(ModelError, match="dense_w has 5 values"):
         warm_start(NN4Small2(), path)
+    (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ModelError, match=r"cut\.npz: not an \.npz of tensors"):
+        warm_start(NN4Small2(), tmp_path / "cut.npz")
     (tmp_path / "text.npz").write_text("no tensors")
     with pytest.raises(ModelError, match="not an"):
         warm_start(NN4Small2(), tmp_path / "text.npz")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from conftest import Ended
 from facelet.data import synthetic
-from facelet.data.synthetic import FaceModel, synthetic_faces, synthetic_pairs
+from facelet.data.synthetic import FILE, FaceModel, synthetic_faces, synthetic_pairs
 from facelet.data.synthetic_build import bent_texture, components, held_out, inverse_field, pixel_weights
 from facelet.data.synthetic_check import check_privacy, project
 from facelet.data.transfer import TransferSet, open_transfer_set
@@ -160,9 +160,10 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         model.render(model.sample_identity(0, 0), -2)
     with pytest.raises(MissingFileError, match="facelet synthetic build"):
         FaceModel.load(tmp_path / "no.npz")
-    (tmp_path / "bad.npz").write_bytes(b"not a zip")
-    with pytest.raises(ModelError, match="not a face model"):
-        FaceModel.load(tmp_path / "bad.npz")
+    for content in (b"not a zip", FILE.read_bytes()[:3000], b""):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(ModelError, match="not a face model"):
+            FaceModel.load(tmp_path / "bad.npz")
 
 
 def test_inverse_field_undoes_the_field() -> None:

@@ -65,7 +65,7 @@ def find_model(name_or_path: str | Path) -> Path:
         raise ModelError(f"{path}: is a folder; give a model file ({', '.join(KINDS)})")
     if not exists:
         if path.suffix or len(path.parts) > 1:
-            raise MissingFileError(f"{path}: no such model file")
+            raise MissingFileError(f"{path}: no such model file; give its path, or a name that `facelet models` lists")
         raise UnknownNameError("model", name, [*SHIPPED_MODELS, DLIB_NAME])
     if path.suffix not in KINDS:
         hint = "; give the .xml beside it" if path.suffix == ".bin" else ""

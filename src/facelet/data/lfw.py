@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelet.data.archives import TAR_ERRORS
+from facelet.archives import TAR_ERRORS
 from facelet.data.pairs import Pairs
 from facelet.errors import InputError, MissingFileError, ProtocolError
 

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.archives import NPZ_ERRORS
 from facelet.data.pairs import Pairs
 from facelet.data.synthetic_photo import PhotoStyle, draw_style, finish, pose_map
 from facelet.errors import InputError, MissingFileError, ModelError
@@ -369,7 +370,7 @@ def _load(path: Path) -> FaceModel:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such face model; make one with: facelet synthetic build --transfer DIR")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
         return FaceModel(
             mean=stored["mean"].astype(np.float32),
@@ -384,7 +385,5 @@ def _load(path: Path) -> FaceModel:
             n_images=int(stored["n_images"]),
             n_identities=int(stored["n_identities"]),
         )
-    except (KeyError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path}: not a face model ({error}); make one with: facelet synthetic build --transfer DIR"
-        ) from error
+    except NPZ_ERRORS as error:
+        raise ModelError(f"{path}: not a face model; make one with: facelet synthetic build --transfer DIR") from error

@@ -13,7 +13,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.data.archives import TAR_ERRORS
+from facelet.archives import NPZ_ERRORS, TAR_ERRORS
 from facelet.data.heldout import heldout_identities
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
@@ -239,7 +238,7 @@ def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
     encoded = item.encoded if item.encoded is not None else item.path.read_bytes() if item.path else b""
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
     if image is None:
-        raise TransferSetError(f"{item.where}: not a readable image")
+        raise TransferSetError(f"{item.where}: not a readable image; copy it again or take it out")
     if image.shape[:2] != (CANVAS, CANVAS):
         shrinks = image.shape[0] > CANVAS
         image = cv2.resize(image, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -325,7 +324,7 @@ def _read_pack(pack: Path, key: str) -> TransferSet:
             labels = dict(np.load(stream))
         crops = np.load(pack / "crops.npy", mmap_mode="r")
         sources = tuple(meta["sources"])
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise TransferSetError(f"{pack}: this part of the cache is damaged ({error}); delete it") from error
     return TransferSet(
         crops=crops[: len(labels["identity"])],

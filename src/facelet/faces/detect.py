@@ -155,7 +155,9 @@ class YuNetDetector:
             self._net = cv2.FaceDetectorYN.create(str(model_path), "", (320, 320), score_threshold, 0.3, 5000)
             self._net.detect(np.zeros((320, 320, 3), np.uint8))
         except (cv2.error, AttributeError) as error:
-            raise InputError(f"{model_path}: OpenCV {cv2.__version__} cannot run this file as YuNet") from error
+            raise InputError(
+                f"{model_path}: OpenCV {cv2.__version__} cannot run this file as YuNet; give its .onnx file"
+            ) from error
         self._threshold = score_threshold
         self._turn = threading.Lock()  # the net is set to the size of one photo
         self.version = f"yunet-{_file_hash(model_path)}-{score_threshold:g}-1"

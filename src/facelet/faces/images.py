@@ -105,7 +105,7 @@ def _decode(file: BinaryIO, where: str) -> NDArray[np.uint8]:
         except UnidentifiedImageError as error:
             raise ImageError(f"{where}: not an image that can be read; expected JPEG, PNG, WebP, ...") from error
         except _DECODE_ERRORS as error:
-            raise ImageError(f"{where}: the image is damaged or cut short ({_reason(error)})") from error
+            raise ImageError(f"{where}: the image is damaged or cut short ({_reason(error)}); copy it again") from error
 
 
 def _upright_rgb(photo: Image.Image) -> NDArray[np.uint8]:

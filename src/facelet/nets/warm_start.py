@@ -5,7 +5,6 @@ Some of those files lack kernels; every layer that stays fresh is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facelet.archives import NPZ_ERRORS
 from facelet.errors import MissingFileError, ModelError
 from facelet.nets.nn4_small2 import BLOCKS, NN4Small2
 
@@ -64,9 +64,10 @@ def warm_start(net: NN4Small2, path: Path) -> list[str]:
     if not path.exists():
         raise MissingFileError(f"{path}: no such file; give the .npz of OpenFace tensors")
     try:
-        tensors: Mapping[str, NDArray[np.float32]] = np.load(path)
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: not an .npz of tensors ({error})") from error
+        with path.open("rb") as stream:
+            tensors: dict[str, NDArray[np.float32]] = dict(np.load(stream))
+    except NPZ_ERRORS as error:
+        raise ModelError(f"{path}: not an .npz of tensors ({error}); give OpenFace's") from error
     fresh: list[str] = []
     units = _unit_names(net)
     with torch.no_grad():

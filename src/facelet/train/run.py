@@ -212,7 +212,9 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
         start_from_model(net, options.warm_start, _some_pixels(net, transfer))
         return net, ()
     if not options.warm_start.is_file():
-        raise MissingFileError(f"--warm-start {options.warm_start}: no such file")
+        raise MissingFileError(
+            f"--warm-start {options.warm_start}: no such file; give a checkpoint.pt, model.onnx or .npz"
+        )
     if options.warm_start.suffix != ".npz":
         raise InputError(f"--warm-start {options.warm_start}: is no checkpoint.pt, model.onnx or .npz of tensors")
     if not isinstance(net, NN4Small2):
