@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facelet"
 
 LAYERS: dict[str, int] = {
     "errors": 0,
+    "archives": 1,
     "atomic": 1,
     "lock": 1,
     "threads": 1,
