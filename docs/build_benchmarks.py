@@ -30,6 +30,11 @@ milliseconds.
 """
 
 
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """What `facelet bench` wrote into a folder, by name."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
 def table(result: dict[str, Any]) -> str:
     """One model's rows."""
     lines = [
@@ -139,16 +144,14 @@ def rooflines(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Writes the page: head, summary, notes, rooflines, and a table per file."""
     page = DOCS / "benchmarks.md"
-    results = [json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks").glob("*.json"))]
+    results = reports(DOCS / "benchmarks")
     notes = (DOCS / "benchmarks" / "notes.md").read_text()
-    xeon = [json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks" / "xeon").glob("*.json"))]
-    measured = [json.loads(path.read_text()) for path in sorted((DOCS / "benchmarks" / "memory").glob("*.json"))]
     parts = [
         HEAD,
         summary(results),
         notes,
-        elsewhere(xeon),
-        memory(measured),
+        elsewhere(reports(DOCS / "benchmarks" / "xeon")),
+        memory(reports(DOCS / "benchmarks" / "memory")),
         rooflines(results),
         *(table(result) + "\n" for result in results),
     ]

@@ -63,10 +63,9 @@ def check_place(path: Path) -> None:
         holder = path.absolute().parent
     try:
         tempfile.TemporaryFile(dir=holder).close()
-    except NotADirectoryError as error:
-        raise InputError(f"{path}: cannot be written ({holder} is no folder); give another place") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({holder} may not be written to); give another place") from error
+        why = "may not be written to" if holder.is_dir() else "is no folder"
+        raise InputError(f"{path}: cannot be written ({holder} {why}); give another place") from error
 
 
 def check_new_folder(out: Path) -> None:

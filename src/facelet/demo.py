@@ -22,7 +22,7 @@ from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
-from facelet.lock import take
+from facelet.lock import take_or_refuse
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 
 if TYPE_CHECKING:
@@ -178,10 +178,7 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         name=f"{options.student}{MARK}",
     )
     check_pairs(options.n_pairs)
-    held = take(options.out / LOCK)
-    if held is None:
-        raise InputError(f"{options.out}: another demo runs there; wait for it or give another --out")
-    with closing(held):
+    with closing(take_or_refuse(options.out / LOCK, f"{options.out}: another demo runs there")):
         _check_own(folder, folder / OPTIONS_FILE)
         if folder.exists():
             take_folder(folder).close()  # refused while `distill` goes on with an earlier demo's student

@@ -42,6 +42,18 @@ def take(path: Path) -> sqlite3.Connection | None:
     return held
 
 
+def take_or_refuse(path: Path, busy: str) -> sqlite3.Connection:
+    """Takes the lock of a path as `take` does; where another holds it, says so.
+
+    Raises:
+        InputError: `busy`, or the place cannot be written.
+    """
+    held = take(path)
+    if held is None:
+        raise InputError(f"{busy}; wait for it or give another --out")
+    return held
+
+
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Waits until no other process is within the same block, then keeps others out of it.

@@ -25,7 +25,7 @@ from facelet.graph.onnx_write import write_graph
 from facelet.graph.ops import LARGEST_TENSOR
 from facelet.graph.size import FLOAT_BYTES, largest_live_bytes
 
-__all__ = ["read_graph", "write_graph"]
+__all__ = ["load_proto", "read_graph", "write_graph"]
 
 OLDEST_OPSET = 11
 
@@ -47,7 +47,7 @@ def read_graph(
     if batch < 1:
         raise GraphError(f"batch: must be 1 or more, found {batch}")
     if not isinstance(model, onnx.ModelProto):
-        model = _load(Path(model))
+        model = load_proto(Path(model))
     try:
         return _read(model, batch, input_shape)
     except GraphError as error:
@@ -117,7 +117,13 @@ def _named_output(into: Import, name: str) -> str:
     return name
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_proto(path: Path) -> onnx.ModelProto:
+    """The content of an ONNX file, of which nothing is checked but that it holds a network.
+
+    Raises:
+        MissingFileError: there is no such file.
+        GraphError: not readable as ONNX, or without a network; the line names the file.
+    """
     try:
         if not path.is_file():
             raise MissingFileError(f"{path}: no such model file")

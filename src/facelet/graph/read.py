@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facelet.errors import GraphError
 from facelet.graph.ir import Graph
-from facelet.graph.onnx_io import read_graph
+from facelet.graph.onnx_io import load_proto, read_graph
 from facelet.graph.openvino_io import read_ir
 
 
@@ -28,9 +28,8 @@ def read_net(path: str | Path, batch: int = 1, *, input_shape: Sequence[int] | N
         return read_ir(path, batch)
     if path.suffix != ".onnx":
         raise GraphError(f"{path}: only .onnx files and OpenVINO's .xml can be read as a graph")
+    model = load_proto(path)
     try:
-        return read_graph(path, batch, input_shape=input_shape)
+        return read_graph(model, batch, input_shape=input_shape)
     except GraphError as error:
-        if str(error).startswith(f"{path}: "):  # the file itself
-            raise
         raise GraphError(f"{path}: {error}") from error

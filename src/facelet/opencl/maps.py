@@ -391,8 +391,7 @@ def concat(build: Build, node: Node) -> None:
         return
     out, start = build.plain_output(node.output), 0
     for name in node.inputs:
-        constant = build.graph.constants.get(name)
-        joined = build.graph.shapes[name] if constant is None else constant.shape
+        constant, joined = build.graph.constants.get(name), build.graph.shapes[name]
         part = View(out.buffer, start * out.strides[axis], joined, out.strides)
         start += joined[axis]
         final = node.output if start == shape[axis] else ""

@@ -20,7 +20,7 @@ from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
-from facelet.lock import take
+from facelet.lock import take_or_refuse
 from facelet.model import Card
 from facelet.nets import build_net
 from facelet.nets.from_model import start_from_model
@@ -157,10 +157,7 @@ def take_folder(folder: Path) -> sqlite3.Connection:
     Raises:
         InputError: another process trains there, or the place cannot be written.
     """
-    held = take(folder / LOCK)
-    if held is None:
-        raise InputError(f"{folder}: another process trains there; wait for it or give another --out")
-    return held
+    return take_or_refuse(folder / LOCK, f"{folder}: another process trains there")
 
 
 @contextmanager
