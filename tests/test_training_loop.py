@@ -341,7 +341,7 @@ def test_a_run_that_ended_while_another_was_about_to_begin_is_kept(
         (small_run.out / CHECKPOINT).write_text("of the other")
         return take(path)
 
-    monkeypatch.setattr("facelet.train.run.take", ended)
+    monkeypatch.setattr("facelet.lock.take", ended)
     with pytest.raises(CheckpointError, match="holds a run already"):
         distill(small_run, tiny_set())
     assert (small_run.out / CHECKPOINT).read_text() == "of the other"
