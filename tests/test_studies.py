@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import threading
@@ -49,6 +50,11 @@ def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
     name: str, cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.cli.study.QUICK_CROPS", 140 if name == "tune" else 80)
+    monkeypatch.setattr("facelet.train.run.STATISTICS_CROPS", 32)
+    study = importlib.import_module(f"facelet.studies.{name.replace('-', '_')}")
+    if hasattr(study, "QUICK_STEPS"):
+        monkeypatch.setattr(study, "QUICK_STEPS", min(3, study.QUICK_STEPS))
     models = ("--model", "facelet_xs", "--model", "mobilenet_v2_035") if name == "compatibility" else ()
     ended = cli("study", name, "--quick", "--out", tmp_path, "--json", "--quiet", *models)
     assert ended.code == 0, ended.err

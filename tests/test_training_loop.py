@@ -163,19 +163,19 @@ sys.path.insert(0, {tests!r})
 from test_training_loop import config, distill_task
 from facelet.train.loop import train
 folder = Path({folder!r})
-train(distill_task(folder), config(120), folder / "cut", identity="a", resume={resume},
+train(distill_task(folder), config(70), folder / "cut", identity="a", resume={resume},
       on_tick=lambda tick: print(tick.step, flush=True))
 """
 
 
 def test_sigkill_at_a_random_step_loses_nothing(tmp_path: Path) -> None:
-    whole = train(distill_task(tmp_path), config(120), tmp_path / "whole", identity="a")
+    whole = train(distill_task(tmp_path), config(70), tmp_path / "whole", identity="a")
     program = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
     first = subprocess.Popen(
         [sys.executable, "-c", KILLED.format(**program, resume=False)], stdout=subprocess.PIPE, text=True
     )
     assert first.stdout is not None
-    kill_at = 20 + int.from_bytes(os.urandom(1)) % 60
+    kill_at = 10 + int.from_bytes(os.urandom(1)) % 40
     for line in first.stdout:
         if int(line) >= kill_at:
             break
@@ -185,7 +185,7 @@ def test_sigkill_at_a_random_step_loses_nothing(tmp_path: Path) -> None:
     first.stdout.close()
     subprocess.run([sys.executable, "-c", KILLED.format(**program, resume=True)], check=True, capture_output=True)
     final = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
-    assert final["step"] == 120
+    assert final["step"] == 70
     for name, value in whole.state_dict().items():
         assert torch.equal(final["modules"][f"student.{name}"], value), name
 

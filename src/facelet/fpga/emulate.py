@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.atomic import write_bytes_atomic
-from facelet.errors import DeviceError, FaceletError, MissingExtraError
+from facelet.errors import DeviceError, FaceletError, MissingExtraError, UnknownNameError
 from facelet.fpga.cost import loop_trips
 from facelet.fpga.runner import EMULATOR, EngineRunner, Image
 from facelet.fpga.settings import COUNTS
@@ -199,6 +199,8 @@ def _main(folder: Path) -> None:
         last = runner.run_at_once(task.images[0]) if task.at_once else None
         device = f"{runtime.device.hardware}, {runtime.device.version}"
         answer: Emulation | FaceletError = Emulation(device, runner.build_s, images, last)
+    except UnknownNameError as error:  # which knows nothing of the emulator, a driver of its own process
+        answer = DeviceError(f"{error}, {EMULATOR}")
     except FaceletError as error:
         answer = DeviceError(str(error))
     write_bytes_atomic(folder / "answer", pickle.dumps(answer))
