@@ -194,6 +194,7 @@ def test_threads_reach_every_runtime_by_its_environment() -> None:
         (("bench", "facelet_sx"), "facelet_s"),
         (("bench", "dlib_resnet"), "only .onnx files"),
         (("bench", "facelet_xs", "--backend", "onnxruntim"), "onnxruntim"),
+        (("bench", "facelet_xs", "--backend", "onnxruntime="), "names no file; give onnxruntime=FILE"),
         (("bench", "facelet_xs", "--threads", "0"), "--threads"),
     ],
 )

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import Ended
 from facelet.embedder import Embedder
@@ -204,7 +204,8 @@ def test_a_drawing_of_a_deep_net_fits_into_a_file(tmp_path: Path, monkeypatch: p
     nodes = tuple(Node("Relu", (a,), b) for a, b in itertools.pairwise(names))
     graph = Graph("deep", ("t0",), (names[-1],), nodes, {}, dict.fromkeys(names, (1, 3)))
     plot_graph(graph, tmp_path / "deep.png")
-    height, width, _ = cv2.imread(str(tmp_path / "deep.png")).shape
+    with Image.open(tmp_path / "deep.png") as picture:
+        width, height = picture.size
     assert 100 < width < height == 3_000
 
 
@@ -220,6 +221,7 @@ def test_a_drawing_of_a_deep_net_fits_into_a_file(tmp_path: Path, monkeypatch: p
         (("inspect", "facelet_xs", "--png", "/proc/no/net.png"), "/proc/no"),
         (("prune", "facelet_xs"), "nothing to prune"),
         (("prune", "nn4_small2", "--recover", "/nowhere"), "/nowhere"),
+        (("prune", "facelet_xs", "--channels", "0.5", "--images", "99999"), "--images"),
         (("prune", "nn4_small2", "--channels", "0.5"), "has no inverted residual"),
         (("prune", "facelet_xs", "--channels", "0"), "above 0 and at most 1, found 0"),
         (("prune", "facelet_xs", "--channels", "1", "--images", "8"), "every channel stays"),

@@ -146,3 +146,14 @@ def test_align_writes_the_crop_that_the_model_would_eat(cli: Cli, photos: list[P
 def test_align_numbers_all_faces(cli: Cli, two_faces: Path, tmp_path: Path) -> None:
     assert cli("align", two_faces, "--out", tmp_path / "crops", "--all").code == 0
     assert sorted(path.name for path in (tmp_path / "crops").iterdir()) == ["two_0.png", "two_1.png"]
+
+
+def test_no_photo_is_written_over(cli: Cli, model: Path, photos: list[Path]) -> None:
+    before = photos[0].read_bytes()
+    ended = cli("align", photos[0], "--out", photos[0].parent)
+    assert (ended.code, photos[0].read_bytes()) == (2, before)
+    assert "face1.png: is one of the photos, which would be lost" in ended.err
+    written = photos[0].rename(photos[0].with_suffix(".json"))
+    ended = cli("embed", written, "--out", written, "--model", model)
+    assert (ended.code, written.read_bytes()) == (2, before)
+    assert "face1.json: is one of the photos, which would be lost" in ended.err

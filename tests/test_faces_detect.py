@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -173,3 +174,32 @@ def test_yunet_agrees_with_its_network_decoded_by_hand(yunet_file: Path) -> None
 @pytest.mark.parametrize("shape", [(1, 1), (20, 20), (16, 2000), (3000, 40), (97, 131)])
 def test_yunet_takes_any_size(yunet_file: Path, shape: tuple[int, int]) -> None:
     assert YuNetDetector(yunet_file).detect(np.full((*shape, 3), 127, dtype=np.uint8)) == []
+
+
+class Parts(YuNetDetector):
+    """Sees every face that is 30 to 300 pixels high, and a part of a larger one; its photos hold white squares."""
+
+    def __init__(self) -> None:
+        self._threshold = 0.5
+
+    def _detect_once(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
+        _, _, boxes, _ = cv2.connectedComponentsWithStats((image[..., 0] > 127).astype(np.uint8))
+        found = []
+        for x, y, width, height, _ in boxes[1:].tolist():
+            part = 1.0 if height <= 300 else 0.4
+            if height >= 30:
+                box = (float(x), float(y), x + part * width, y + part * height)
+                found.append(Face(box, 0.9, np.zeros((5, 2)), "five"))
+        return found
+
+
+def test_yunet_looks_at_large_photos_twice() -> None:
+    photo = np.zeros((2000, 2000, 3), np.uint8)
+    photo[100:1000, 100:1000] = 255  # 576 pixels at 1280, where a part of it is seen, and 288 at 640
+    photo[1500:1580, 1500:1580] = 255  # 51 pixels and 26
+    large, small = Parts().detect(photo)
+    assert large.box == pytest.approx((100, 100, 1000, 1000), abs=4)
+    assert small.box == pytest.approx((1500, 1500, 1580, 1580), abs=4)
+    guessed = Parts().guess(photo)
+    assert guessed is not None
+    assert guessed.box in (large.box, small.box)

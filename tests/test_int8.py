@@ -25,7 +25,7 @@ from facelet.graph.passes import difference, optimise
 from facelet.graph.size import largest_live_bytes, layers
 from facelet.model_files import find_model, load_model, with_card
 from facelet.quantize.build import build, rounded_slopes, weight_fractions
-from facelet.quantize.calibrate import calibrate, unit
+from facelet.quantize.calibrate import calibrate, embedding_error, unit
 from facelet.quantize.equalise import equalise
 from facelet.quantize.prepare import prepare
 from facelet.quantize.report import FLOAT32_DB, layer_noise
@@ -327,6 +327,29 @@ def test_a_layer_that_is_zero_on_every_image_is_quantized() -> None:
     assert layer_noise(result, x)[-1].snr_db == FLOAT32_DB  # the command writes it as JSON, which has no infinity
 
 
+def test_layers_that_share_their_weights_are_scaled_apart() -> None:
+    b = Builder({"image": (1, 3, 8, 8)})
+    first = b.conv("image", 3, (3, 3), (1, 1), (1, 1, 1, 1), activation="Relu")
+    weight, bias = b.nodes[-1].inputs[1:3]
+    b.constants[weight] *= np.array([0.01, 1, 20], np.float32).reshape(-1, 1, 1, 1)  # ranges that equalisation changes
+    second = b.conv(first, 3, (3, 3), (1, 1), (1, 1, 1, 1), activation="Relu")
+    b.nodes[-1] = replace(b.nodes[-1], inputs=(first, weight, bias))
+    graph = b.graph([b.conv(second, 6, (8, 8))])
+    x = images(graph, 12)
+    result = calibrate(graph, x, by_onnxruntime)
+    assert result.error < 0.02
+    assert result.error == pytest.approx(embedding_error(run(result.quantized, x), run(graph, x)), rel=1e-3)
+
+
+def test_an_embedding_of_length_0_is_refused() -> None:
+    b = Builder({"image": (1, 3, 8, 8)})
+    b.conv("image", 6, (8, 8), activation="Relu")
+    b.constants[b.nodes[-1].inputs[2]] -= np.float32(100)
+    graph = b.graph([b.nodes[-1].output])
+    with pytest.raises(GraphError, match="its embedding of crop 0 has length 0"):
+        calibrate(graph, images(graph, 8), by_onnxruntime)
+
+
 @pytest.mark.parametrize("op", ["Add", "Mul"])
 @pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 1, 1, 1), (1, 4, 1, 1)])
 def test_a_constant_may_stand_first(op: str, shape: tuple[int, ...]) -> None:
@@ -471,6 +494,9 @@ def test_distillation_is_the_integer_network_to_the_bit(tmp_path: Path) -> None:
         (("facelet_s_int8",), "computes with integers already; quantize the float model"),
         (("facelet_xs", "--out", "x.txt"), "--out x.txt"),
         (("facelet_xs", "--images", "2"), "--images"),
+        (("facelet_xs", "--images", "1000000000"), "--images"),
+        (("facelet_xs", "--distil", "inf"), "--distil: must be a number of minutes, found inf"),
+        (("facelet_xs", "--report", __file__), "is a file; give a folder"),
         (("facelet_xs", "--calibration", "nowhere"), "nowhere"),
     ],
 )

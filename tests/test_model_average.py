@@ -41,6 +41,8 @@ def test_weights_are_the_mean_and_the_card_tells_of_all(cli: Callable[..., Ended
         ((), "alone has no mean"),
         (("wide.onnx",), "not the net of"),
         (("long.onnx",), "tensor matrix is not alike"),
+        (("nan.onnx",), "holds what is no number; leave that file out"),
+        (("high.onnx",), "high.onnx: its card has another height than that of 0.onnx"),
         (("other.onnx",), "other.onnx: its card has another template than that of 0.onnx"),
         (("absent.onnx",), "absent.onnx: no such model file"),
         (("1.onnx", "--out", "mean.txt"), "give a file that ends in .onnx"),
@@ -55,6 +57,10 @@ def test_what_has_no_mean_is_one_line(
     write_tiny(tmp_path / "wide.onnx", tiny_card(width=24), tiny_onnx(width=24))
     write_tiny(tmp_path / "other.onnx", tiny_card(template="dlib"), tiny_onnx(seed=1))
     write_tiny(tmp_path / "long.onnx", tiny_card(embedding_size=16), tiny_onnx(embedding_size=16))
+    write_tiny(tmp_path / "high.onnx", tiny_card(height=32), tiny_onnx(seed=1))
+    empty = tiny_onnx(seed=1)
+    empty.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full_like(weights(8, 1), np.nan), "matrix"))
+    write_tiny(tmp_path / "nan.onnx", tiny_card(), empty)
     ended = cli("average", "0.onnx", *others)
     assert ended.code == 2
     assert words in ended.err

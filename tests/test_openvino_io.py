@@ -89,7 +89,10 @@ def test_what_is_not_known_is_named(tmp_path: Path) -> None:
         ('rounding_type="floor"', 'rounding_type="ceil"', "rounds its size up"),
         ('auto_pad="explicit"', 'auto_pad="same_upper"', "pads by 'same_upper'"),
         ('element_type="f16"', 'element_type="i8"', "holds i8"),
-        ('offset="0"', 'offset="9999999"', "not an IR that can be read"),
+        ('offset="0"', 'offset="9999999"', "its .bin is cut short"),
+        ('shape="?,3,12,10"', 'shape="?,3,?,10"', "expected a batch and fixed sides"),
+        ('exclude-pad="true"', 'exclude-pad="true" dilations="2,1"', "is a dilated pool"),
+        ('shape="8"', 'shape="2, 2, 2"', "has slopes (2, 2, 2), not one per channel"),
         ('destination_type="f32"', 'destination_type="f16"', "converts something else"),
         ('to-layer="2" to-port="0"', 'to-layer="99" to-port="0"', "not an IR that can be read"),
         ('shape="?,3,12,10"', 'shape="?"', "has the shape '?'; expected a batch"),
@@ -105,6 +108,7 @@ def test_damage_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> N
     with pytest.raises(GraphError) as caught:
         read_ir(path)
     assert words in str(caught.value)
+    assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

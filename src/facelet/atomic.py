@@ -16,23 +16,25 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new one.
 
     Args:
-        path: the file; missing parent folders are made.
+        path: the file, or a link to it; missing parent folders are made. One that is there keeps its permissions.
         content: all of it.
 
     Raises:
         InputError: the place cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        place = Path(os.path.realpath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part")
         part = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            part.chmod(0o666 & ~_umask())
-            part.replace(path)
+            part.chmod(mode)
+            part.replace(place)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -66,6 +68,17 @@ def check_place(path: Path) -> None:
     except OSError as error:
         why = "may not be written to" if holder.is_dir() else "is no folder"
         raise InputError(f"{path}: cannot be written ({holder} {why}); give another place") from error
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a place that files could not be put into, before long work is done for them.
+
+    Raises:
+        InputError: a file lies there, or nothing can be made there.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; give a folder")
+    check_place(path)
 
 
 def check_new_folder(out: Path) -> None:

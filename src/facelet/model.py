@@ -187,6 +187,12 @@ class Model:
     card: Card
     sha256: str
 
+    @property
+    def bytes(self) -> int:
+        """On disk; an IR's weights lie in its `.bin`."""
+        files = (self.path, self.path.with_suffix(".bin")) if self.path.suffix == ".xml" else (self.path,)
+        return sum(file.stat().st_size for file in files)
+
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

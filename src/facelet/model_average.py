@@ -47,7 +47,7 @@ def average_models(names: Sequence[str | Path], out: Path) -> Card:
     for model, graph in zip(models[1:], others, strict=True):
         if [node.SerializeToString() for node in graph.node] != [node.SerializeToString() for node in first.node]:
             raise ModelError(f"{model.path}: not the net of {models[0].path}; only files of one net can be averaged")
-        for what in ("template", "color", "mean", "scale"):
+        for what in ("template", "height", "width", "color", "mean", "scale"):
             if getattr(model.card, what) != getattr(models[0].card, what):
                 raise ModelError(f"{model.path}: its card has another {what} than that of {models[0].path}")
     weights = [{i.name: numpy_helper.to_array(i) for i in graph.initializer} for graph in others]
@@ -81,8 +81,12 @@ def _average(initializer: onnx.TensorProto, others: list[Known | None], path: Pa
         if other is None or other.shape != mine.shape or other.dtype != mine.dtype:
             raise ModelError(f"{path}: tensor {initializer.name} is not alike in all files; are they of one net?")
         if mine.dtype != np.float32 and not np.array_equal(mine, other):
-            raise ModelError(f"{path}: tensor {initializer.name} holds integers, which have no mean; average the float")
+            raise ModelError(f"{path}: tensor {initializer.name} holds {mine.dtype}; only float32 is averaged")
         parts.append(other)
     if mine.dtype == np.float32:
         mean: Known = np.asarray(np.mean(parts, axis=0, dtype=np.float64), np.float32)
+        if not np.isfinite(mean).all():
+            raise ModelError(
+                f"{path}: tensor {initializer.name} or its like holds what is no number; leave that file out"
+            )
         initializer.CopyFrom(numpy_helper.from_array(mean, initializer.name))

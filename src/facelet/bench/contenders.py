@@ -218,7 +218,7 @@ def load_network(backend: str, path: Path, threads: int, batch: int) -> Network:
 
         return runner.load_network(path, backend.removeprefix("opencl:"), threads)
     if backend not in CONTENDERS:
-        raise UnknownNameError("backend", backend, CONTENDERS)
+        raise UnknownNameError("backend", backend, [*CONTENDERS, "opencl:DEVICE"])
     contender = CONTENDERS[backend]
     if contender.missing:
         raise MissingExtraError(contender.missing[0], "bench")

@@ -221,7 +221,8 @@ def _conv(work: _Work, node: Node) -> None:
     elif node["groups"] == channels == len(weight):
         kind, weights = "DEPTHWISE", weight[:, 0].transpose(1, 2, 0)
     else:
-        raise work.refuse(node, f"{node['groups']} groups of {channels} channels; only 1 or one per channel")
+        groups = f"{node['groups']} groups of {channels} to {len(weight)} channels"
+        raise work.refuse(node, f"{groups}; only 1, or as many as it takes and gives")
     shift = shifts(node, known[node.inputs[3]])
     vectors = {"bias": bias, "shift": np.minimum(shift, WIDEST_SHIFT)}
     if node["slopes"]:

@@ -9,7 +9,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, faces_in
+from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
 from facelet.errors import InputError
 
 
@@ -31,14 +31,14 @@ def align(
     """Write the aligned face crops of photos as PNG."""
     import cv2
 
-    from facelet.atomic import check_place, write_bytes_atomic
+    from facelet.atomic import check_folder, write_bytes_atomic
     from facelet.faces.templates import load_template
 
     show = Output(json_, quiet)
     if not 16 <= size <= 1024:
         raise InputError(f"--size: must be 16 to 1024 pixels, found {size}")
     load_template(template)
-    check_place(out)
+    check_folder(out)
     finder = open_detector(detector, detector_model)
     records: list[dict[str, Any]] = []
     made: dict[Path, bytes] = {}
@@ -47,6 +47,7 @@ def align(
         target = out / (f"{image.stem}_{number}.png" if every else f"{image.stem}.png")
         if target in made:
             raise InputError(f"{image}: its crop would overwrite {target}; align photos of one name apart")
+        check_apart(target, images)
         _, encoded = cv2.imencode(".png", face.crop[..., ::-1])
         made[target] = encoded.tobytes()
         box = [round(edge, 1) for edge in face.face.box]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.errors import InputError
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def bench(
     """Time our engine beside onnxruntime, OpenVINO, ncnn and tinygrad."""
     import json
 
-    from facelet.atomic import check_place, write_text_atomic
+    from facelet.atomic import check_folder, write_text_atomic
     from facelet.bench.contenders import available
     from facelet.bench.measure import measure
     from facelet.bench.onnx_file import as_onnx
@@ -47,7 +48,9 @@ def bench(
     from facelet.model_files import load_model
 
     show = Output(json_, quiet)
-    check_place(out)
+    check_folder(out)
+    if nameless := next((name for name in backend or [] if name.endswith("=")), None):
+        raise InputError(f"--backend {nameless}: names no file; give {nameless}FILE, or leave the = out")
     found = load_model(model)
     path = as_onnx(found.path, out)
     named = list(backend) if backend else available(show.note)

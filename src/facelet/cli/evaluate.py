@@ -40,7 +40,7 @@ def evaluate(
         typer.Option(
             "--benchmark",
             help="lfw; packed: cfp_fp, agedb_30, calfw, cplfw; beyond pairs: lfw-identification, lfw-clustering, "
-            "heldout (--data is a transfer set), robustness.",
+            "heldout (--data is a transfer set of aligned crops), robustness.",
         ),
     ] = "lfw",
     view: Annotated[int, typer.Option("--view", help="Of LFW: 2 is the reported result, 1 is for tuning.")] = 2,
@@ -64,9 +64,10 @@ def evaluate(
     seed: SeedOption = 0,
 ) -> None:
     """Measure a model on LFW, other pairs, people, worse photos."""
-    from facelet.atomic import check_place
+    from facelet.atomic import check_folder
     from facelet.benchmark import BENCHMARKS, check_request, packed_file
     from facelet.benchmark import evaluate as evaluate_model
+    from facelet.data.transfer import holds_shards
     from facelet.embedder import Embedder
     from facelet.evaluate.report import write_report
     from facelet.people_benchmarks import PEOPLE_BENCHMARKS, Request
@@ -74,9 +75,11 @@ def evaluate(
     show = Output(json_, quiet)
     check_request(benchmark, data, view, {**BENCHMARKS, **PEOPLE_BENCHMARKS})
     if out is not None:
-        check_place(out)
+        check_folder(out)
     if benchmark == "heldout":
         refuse_idle(context, "with --benchmark heldout, whose crops come aligned", "--detector", "--detector-model")
+        if not holds_shards(data):
+            show.note(f"{data}: its images count as aligned crops; facelet align makes those of photos")
     if benchmark in PEOPLE_BENCHMARKS:
         if view != 2 or record:
             raise InputError(

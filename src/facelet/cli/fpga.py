@@ -172,7 +172,7 @@ def report(
     _seed: SeedOption = 0,
 ) -> None:
     """Write the design report of a model on a board: layers, roofline, resources, energy."""
-    from facelet.atomic import check_place
+    from facelet.atomic import check_folder
     from facelet.fpga.boards import find_board
     from facelet.fpga.engine import EngineConfig
     from facelet.fpga.explore import explore as search
@@ -180,7 +180,7 @@ def report(
     from facelet.fpga.report_files import write_report
 
     show = Output(json_, quiet)
-    check_place(out)
+    check_folder(out)
     target = find_board(board)
     name, shapes = _shapes(model)
     if (vec_size is None) != (lane_num is None):

@@ -112,7 +112,9 @@ def prune(
             show_default="those of --recover, or synthetic ones",
         ),
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=8, help="Crops that channels are chosen by.")] = 256,
+    images: Annotated[
+        int, typer.Option("--images", min=8, max=10_000, help="Crops that channels are chosen by.")
+    ] = 256,
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of the recovery.")
     ] = 2,

@@ -30,6 +30,16 @@ class Found(NamedTuple):
     face: FaceCrop
 
 
+def check_apart(target: Path, images: Sequence[Path]) -> None:
+    """Refuses to write over a photo that is read.
+
+    Raises:
+        InputError: the place is that of one of them.
+    """
+    if target.exists() and any(image.exists() and target.samefile(image) for image in images):
+        raise InputError(f"{target}: is one of the photos, which would be lost; give another place")
+
+
 def faces_in(
     images: Sequence[Path],
     template: str,

@@ -27,7 +27,7 @@ def quantize(
         Path | None,
         typer.Option("--calibration", help="Face crops: shards or a folder of photos; synthetic faces without."),
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=8, help="Crops that calibration looks at.")] = 64,
+    images: Annotated[int, typer.Option("--images", min=8, max=10_000, help="Crops that calibration looks at.")] = 64,
     out: Annotated[Path | None, typer.Option("--out", help="The int8 model.", show_default="MODEL_int8.onnx")] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Folder for each layer's signal to noise, as JSON and plot.")
@@ -49,7 +49,7 @@ def quantize(
     """Quantize a model to int8 that is exact everywhere."""
     from dataclasses import replace
 
-    from facelet.atomic import check_place
+    from facelet.atomic import check_folder
     from facelet.backends import run_graph
     from facelet.cli.graph import open_for, planes_for, write_changed
     from facelet.graph.passes import optimise
@@ -62,12 +62,14 @@ def quantize(
     show = Output(json_, quiet)
     if not 0 < learning_rate < math.inf:
         raise InputError(f"--learning-rate: must be above 0, found {learning_rate}")
+    if not math.isfinite(distil):
+        raise InputError(f"--distil: must be a number of minutes, found {distil}")
     if calibration is None:
         refuse_idle(context, "without --calibration", "--aligned")
     if not distil:
         refuse_idle(context, "without --distil", "--learning-rate")
     if report is not None:
-        check_place(report)
+        check_folder(report)
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
     check_model_out(target, model)
@@ -82,12 +84,16 @@ def quantize(
     if distil and transfer is not None:
         quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
         error = embedding_error(run_graph(quantized, planes, threads), run_graph(graph, planes, threads))
+        if error > result.error:
+            show.note(
+                f"--distil {distil:g}: {error:.4f} from the float model, {result.error:.4f} before; give it longer"
+            )
     write_changed(found, quantized, target, "int8")
     noise = layer_noise(replace(result, quantized=quantized), planes[:16])
     told: dict[str, Any] = {
         "model": str(target),
         "bytes": target.stat().st_size,
-        "float_bytes": found.path.stat().st_size,
+        "float_bytes": found.bytes,
         "embedding_error": error,
         "embedding_error_calibrated": result.error,
         "distilled_minutes": distil,

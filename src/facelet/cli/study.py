@@ -59,7 +59,7 @@ def study(
     """Run an experiment and write its page."""
     import numpy as np
 
-    from facelet.atomic import check_place
+    from facelet.atomic import check_folder
     from facelet.backends import check_backend
     from facelet.studies import STUDIES
     from facelet.studies.study import Context, cell
@@ -76,7 +76,7 @@ def study(
         raise UnknownNameError("study", name, STUDIES)
     if quick:
         refuse_idle(context, "with --quick, which has synthetic faces", "--data", "--transfer")
-    check_place(out)
+    check_folder(out)
     check_backend(backend)
     chosen = STUDIES[name]
     measured = _view(chosen, view)

@@ -132,7 +132,7 @@ def check(
     """Check that the face model shows and remembers no real person."""
     import json
 
-    from facelet.atomic import check_place, write_text_atomic
+    from facelet.atomic import check_folder, write_text_atomic
     from facelet.canvas import embed_canvas
     from facelet.data.synthetic import FaceModel, contact_sheet
     from facelet.data.synthetic_check import check_privacy
@@ -143,7 +143,7 @@ def check(
     if sheet and out is None:
         raise InputError("--sheet: needs --out, the folder to write it to")
     if out is not None:
-        check_place(out)
+        check_folder(out)
     embedder = Embedder.load(model, threads=threads)
     faces = _open(transfer, show)
     with show.progress("comparing") as advance:

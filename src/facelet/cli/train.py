@@ -324,7 +324,7 @@ def open_data(
             raise InputError("--exclude-heldout: synthetic faces have no held-out people; give --data, or leave it out")
         from facelet.data.synthetic_transfer import synthetic_transfer_set
 
-        show.note("no --data: training on synthetic faces")
+        show.note("no photos were given: training on synthetic faces")
         return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
     from facelet.assets import cache_dir
     from facelet.data.transfer import open_transfer_set

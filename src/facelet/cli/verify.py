@@ -19,7 +19,7 @@ from facelet.cli.options import (
     open_detector,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, faces_in
+from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
 from facelet.errors import InputError, UnknownNameError
 
 EMBEDDING_KINDS = (".npz", ".npy", ".json")
@@ -110,6 +110,7 @@ def embed(
         raise InputError(f"{out}: is a folder; give a file name")
     if out is not None:
         check_place(out)
+        check_apart(out, images)
     finder = open_detector(detector, detector_model)
     embedder = Embedder.load(model, backend=backend, threads=threads)
     card = embedder.card

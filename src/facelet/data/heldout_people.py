@@ -84,7 +84,10 @@ def heldout_pairs(people: People, seed: int = 0) -> Pairs:
         genuine = people.person[images[first]] == people.person[images[second]]
         n = min(PAIRS_PER_FOLD, int(genuine.sum()), int((~genuine).sum()))
         if n == 0:
-            raise TransferSetError(f"transfer set: fold {number} of the held-out people has no pair of each kind")
+            raise TransferSetError(
+                f"transfer set: too few held-out people: fold {number} of {N_FOLDS} has no pair of each kind; give two "
+                "people or more to each fold"
+            )
         for kind in (True, False):
             chosen = np.sort(random.choice(np.flatnonzero(genuine == kind), n, replace=False))
             left.append(images[first[chosen]])

@@ -154,6 +154,11 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
+def holds_shards(source: Path) -> bool:
+    """Whether a transfer set comes as shards, whose crops are aligned, and not as a folder of images."""
+    return source.exists() and bool(_shards(source))
+
+
 def _shards(source: Path) -> list[Path]:
     found = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
     return [p for p in found if p.name.lower().endswith(SHARD_SUFFIXES)]

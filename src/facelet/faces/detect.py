@@ -140,8 +140,12 @@ class YuNetDetector:
     """
 
     name = "yunet"
-    max_side = 1280
-    """Photos longer than this are shrunk to it for detection; the net knows faces of about 10 to 300 pixels."""
+    near_side, max_side = 640, 1280
+    """Photos longer than the first are shrunk to it for a look at large faces, to the second for one at small faces:
+    the net knows faces of about 10 to 300 pixels, and takes parts of larger ones for faces."""
+
+    SMALL = 1 / 12
+    """Of a photo's longer side: up to here a face may have been missed at the first size, where it has 53 pixels."""
 
     GUESS = 0.1
     """Score down to which a face is guessed."""
@@ -160,20 +164,30 @@ class YuNetDetector:
             ) from error
         self._threshold = score_threshold
         self._turn = threading.Lock()  # the net is set to the size of one photo
-        self.version = f"yunet-{_file_hash(model_path)}-{score_threshold:g}-1"
+        self.version = f"yunet-{_file_hash(model_path)}-{score_threshold:g}-2"
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Returns the faces of a photo `(h, w, 3)` uint8 RGB, largest first; landmarks "five"."""
-        return _detect(image, self.max_side, self._detect_once)
+        return self._look(image, self._threshold)
 
     def guess(self, image: NDArray[np.uint8]) -> Face | None:
         """Returns the face of the highest score, down to `GUESS`."""
-        return _surest(_detect(image, self.max_side, lambda small: self._detect_once(small, self.GUESS)))
+        return _surest(self._look(image, self.GUESS))
 
-    def _detect_once(self, image: NDArray[np.uint8], threshold: float | None = None) -> list[Face]:
+    def _look(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
+        """Large faces, and small ones that are no part of them, largest first."""
+        faces = _detect(image, self.near_side, lambda small: self._detect_once(small, threshold))
+        if max(image.shape[:2]) <= self.near_side:
+            return faces
+        closer = _detect(image, self.max_side, lambda small: self._detect_once(small, threshold))
+        small = [face for face in closer if face.area < (self.SMALL * max(image.shape[:2])) ** 2]
+        apart = [face for face in small if not any(_cover(face, known) for known in faces)]
+        return sorted([*faces, *apart], key=lambda face: -face.area)
+
+    def _detect_once(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
         bgr = np.ascontiguousarray(image[..., ::-1])
         with self._turn:
-            self._net.setScoreThreshold(self._threshold if threshold is None else threshold)
+            self._net.setScoreThreshold(threshold)
             self._net.setInputSize((image.shape[1], image.shape[0]))
             _, rows = self._net.detect(bgr)
         faces = []
@@ -233,6 +247,17 @@ def most_central(faces: list[Face], height: int, width: int) -> Face:
         return float(np.sqrt(face.area)) - distance
 
     return max(faces, key=merit)
+
+
+SHARED = 0.3
+"""Of the smaller of two boxes: from here on they are one face."""
+
+
+def _cover(one: Face, other: Face) -> bool:
+    """Whether two boxes share so much that they stand for one face, or for it and a part of it."""
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = one.box, other.box
+    width, height = min(x1, u1) - max(x0, u0), min(y1, v1) - max(y0, v0)
+    return width > 0 and height > 0 and width * height > SHARED * min(one.area, other.area)
 
 
 def _detect(image: NDArray[np.uint8], max_side: int, detect_once: Any) -> list[Face]:

@@ -65,14 +65,16 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
         advance: told of the progress.
 
     Raises:
-        GraphError: the network has no int8 form.
+        GraphError: the network has no int8 form, or an embedding of length 0.
     """
     tell = advance or (lambda done, total, what: None)
     prepared = prepare(graph)
     tell(0, 1, "ranges")
-    prepared = equalise(prepared, _ranges(every_tensor(prepared, images)))
     values = every_tensor(prepared, images)
     wanted = values[prepared.outputs[0]]
+    _check_lengths(wanted, graph.name)
+    prepared = equalise(prepared, _ranges(values))
+    values = every_tensor(prepared, images)
     groups: list[list[str]] = []
     fractions: dict[str, int] = {}
     for group in _groups(prepared):
@@ -111,10 +113,19 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     return Calibration(prepared, quantized, fractions, best)
 
 
+def _check_lengths(embeddings: Array, name: str) -> None:
+    lengths = np.linalg.norm(embeddings.reshape(len(embeddings), -1), axis=1)
+    if not lengths.all():
+        raise GraphError(
+            f"{name}: its embedding of crop {int(lengths.argmin())} has length 0 and points nowhere; train it"
+        )
+
+
 def unit(embeddings: Array) -> Array:
-    """Rows of unit length."""
+    """Rows of unit length; those of length 0 stay."""
     flat = embeddings.reshape(len(embeddings), -1)
-    return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.asarray(flat / np.where(lengths > 0, lengths, 1))
 
 
 def embedding_error(found: Array, wanted: Array) -> float:

@@ -119,6 +119,9 @@ def _conv(work: _Work, node: Node) -> None:
         slopes = np.full(channels, attributes.pop("alpha"), np.float32)
         inputs.insert(3, work.constant(f"{node.output}.slopes", slopes))
         attributes["activation"] = "PRelu"
+    for place, what in ((1, "weight"), (2, "bias")):
+        if sum(reader.inputs.count(inputs[place]) for reader in work.graph.nodes) > 1:  # each reader scales its own
+            inputs[place] = work.constant(f"{node.output}.{what}", work.graph.constants[inputs[place]])
     work.nodes.append(Node("FusedConv", tuple(inputs), node.output, attributes, node.name))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facelet.atomic import check_place
+from facelet.atomic import check_folder
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, InputError, TransferSetError, UnknownNameError
 from facelet.nets import build_net
@@ -189,9 +189,7 @@ def check_options(options: CommonOptions) -> ViewRecipe:
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
     check_threads(options.threads)
-    check_place(options.out)
-    if options.out.exists() and not options.out.is_dir():
-        raise InputError(f"--out {options.out}: is a file; give a folder")
+    check_folder(options.out)
     check_checkpoint(options)
     return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
 

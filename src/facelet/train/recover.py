@@ -6,6 +6,7 @@ distance of unit embeddings, as in `distill`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -149,8 +150,8 @@ def teach(
     Raises:
         InputError: no time, or fewer crops than a batch.
     """
-    if not steps and not minutes > 0:
-        raise InputError(f"--minutes: must be above 0, found {minutes}")
+    if not steps and not 0 < minutes < math.inf:
+        raise InputError(f"--minutes: must be above 0 and finite, found {minutes}")
     if transfer.n_images <= BATCH_SIZE:
         raise InputError(f"{transfer.n_images} crops do not fill a batch of {BATCH_SIZE}; give more")
     torch.set_num_threads(threads)
