@@ -117,7 +117,7 @@ CASES = [
     ),
     Case("crop of no size", "align {good.png} --size 0", "--size: must be 16 to 1024 pixels, found 0"),
     Case("crops of one name", "align {good.png} {other/good.png} --out {made}", "its crop would overwrite"),
-    Case("crops into a file", "align {good.png} --out {page.jpg}", "cannot be written"),
+    Case("crops into a file", "align {good.png} --out {page.jpg}", "page.jpg: is a file; give a folder"),
     Case("vectors of unknown kind", "embed {good.png} --model {m.onnx} --out v.csv", "kind of file '.csv': not known"),
     Case("vectors into a folder", "embed {good.png} --model {m.onnx} --out {folder.npz}", "folder.npz: is a folder"),
     Case("vectors below a file", "embed {good.png} --model {m.onnx} --out {page.jpg}/v.npz", "cannot be written"),

@@ -217,7 +217,7 @@ def test_calibrate_writes_the_card(tmp_path: Path, cli: Callable[..., Ended], mo
         (["evaluate", "MODEL", "--data", "LFW", "--detector", "yunet", "--detector-model", "absent"], "absent"),
         (["evaluate", "facelet_z", "--data", "LFW"], "did you mean"),
         (["evaluate", "MODEL", "--data", "MODEL"], "not a pickle of packed pairs"),
-        (["evaluate", "MODEL", "--data", "LFW", "--out", "MODEL"], "cannot be written"),
+        (["evaluate", "MODEL", "--data", "LFW", "--out", "MODEL"], "is a file; give a folder"),
         (["evaluate", "MODEL"], "--data"),
         (["evaluate"], "MODEL"),
         (["calibrate", "MODEL", "--data", "absent"], "absent"),
