@@ -272,7 +272,7 @@ def refused(b: Builder, x: str) -> Graph:
 def test_forms_that_there_is_no_c_for() -> None:
     for options, message in (
         ({"kernel": (3, 3), "dilations": (2, 2)}, "no form of dilations"),
-        ({"groups": 3}, "no form of 3 groups of 6 to 6 channels; only 1, or as many"),
+        ({"groups": 3}, "no form of 3 groups of 6 to 6 channels; only 1, or as many as it takes and gives"),
         ({"kernel": (1, 1), "strides": (300, 1)}, "windows or borders outside"),
     ):
         b = Builder({"pixels": (1, 6, CARD.height, CARD.width)})

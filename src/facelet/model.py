@@ -188,10 +188,14 @@ class Model:
     sha256: str
 
     @property
-    def bytes(self) -> int:
-        """On disk; an IR's weights lie in its `.bin`."""
-        files = (self.path, self.path.with_suffix(".bin")) if self.path.suffix == ".xml" else (self.path,)
-        return sum(file.stat().st_size for file in files)
+    def size_bytes(self) -> int:
+        """On disk, the file and that of its weights."""
+        return sum(file.stat().st_size for file in {self.path, weights_path(self.path)})
+
+
+def weights_path(path: Path) -> Path:
+    """The file that holds a model's weights: the `.bin` of an IR, else the model's own."""
+    return path.with_suffix(".bin") if path.suffix == ".xml" else path
 
 
 def _is_whole(value: object) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from facelet.assets import DLIB_RESNET, KNOWN_MODELS, packaged_dlib_file
 from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError
-from facelet.model import CARD_KEY, Card, Model
+from facelet.model import CARD_KEY, Card, Model, weights_path
 
 if TYPE_CHECKING:
     import onnx
@@ -86,7 +86,7 @@ def load_model(name_or_path: str | Path, card: Card | str | Path | None = None) 
         ModelError: the file cannot be read, or has no card, or a card that does not fit.
     """
     path = find_model(name_or_path)
-    content = path.with_suffix(".bin") if path.suffix == ".xml" else path
+    content = weights_path(path)
     if not _is_file(content):
         raise MissingFileError(f"{content}: the weights of {path.name} are not beside it")
     try:

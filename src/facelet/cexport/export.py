@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from facelet.atomic import write_text_atomic
+from facelet.atomic import check_folder, write_text_atomic
 from facelet.backends import check_shapes
 from facelet.cexport.layers import Net, read_net
 from facelet.cexport.place import Plan, place
@@ -52,8 +52,7 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
     card = found.card
     if found.path.suffix != ".onnx":
         raise InputError(f"{found.path}: only .onnx files can be written as C")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
+    check_folder(out)
     try:
         graph = optimise(read_graph(found.path, 1))
         net = read_net(graph)

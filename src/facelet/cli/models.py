@@ -54,7 +54,7 @@ def _record(model: Any) -> dict[str, Any]:
         "data": card.data,
         "licence": card.licence,
         "commit": card.commit,
-        "file_bytes": model.bytes,
+        "file_bytes": model.size_bytes,
         "sha256": model.sha256,
     }
 

@@ -93,7 +93,7 @@ def quantize(
     told: dict[str, Any] = {
         "model": str(target),
         "bytes": target.stat().st_size,
-        "float_bytes": found.bytes,
+        "float_bytes": found.size_bytes,
         "embedding_error": error,
         "embedding_error_calibrated": result.error,
         "distilled_minutes": distil,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,11 +177,11 @@ class YuNetDetector:
 
     def _look(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
         """Large faces, and small ones that are no part of them, largest first."""
-        faces = _detect(image, self.near_side, lambda small: self._detect_once(small, threshold))
-        if max(image.shape[:2]) <= self.near_side:
+        look, longer = partial(self._detect_once, threshold=threshold), max(image.shape[:2])
+        faces = _detect(image, self.near_side, look)
+        if longer <= self.near_side:
             return faces
-        closer = _detect(image, self.max_side, lambda small: self._detect_once(small, threshold))
-        small = [face for face in closer if face.area < (self.SMALL * max(image.shape[:2])) ** 2]
+        small = [face for face in _detect(image, self.max_side, look) if face.area < (self.SMALL * longer) ** 2]
         apart = [face for face in small if not any(_cover(face, known) for known in faces)]
         return sorted([*faces, *apart], key=lambda face: -face.area)
 

@@ -27,7 +27,7 @@ NUMBERS = {"f16": np.float16, "f32": np.float32}
 class _Reading:
     """A graph in the making, its tensors named by the number of the layer that writes them."""
 
-    where: str
+    name: str
     content: bytes
     constants: dict[str, Array] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -61,12 +61,11 @@ def read_ir(path: str | Path, batch: int = 1) -> Graph:
             if not file.is_file():
                 raise MissingFileError(f"{file}: no such file; an IR is an .xml with its .bin beside it")
         root = ElementTree.parse(path).getroot()
-        reading = _Reading(str(path), path.with_suffix(".bin").read_bytes())
-        return _read(root, reading, batch)
+        return _read(root, _Reading(path.name, path.with_suffix(".bin").read_bytes()), batch)
     except MissingFileError:
         raise
     except GraphError as error:
-        raise GraphError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        raise GraphError(f"{path}: {error}") from error
     except (ElementTree.ParseError, LookupError, ValueError, AttributeError, TypeError, OSError) as error:
         raise GraphError(f"{path}: not an IR that can be read ({type(error).__name__}: {error})") from error
 
@@ -84,7 +83,7 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
         if kind == "Parameter":
             of_one = attributes["shape"].partition(",")[2]  # what stands before it, the file's batch, may be open
             if not of_one or not all(side.strip().isdecimal() for side in of_one.split(",")):
-                found = f"{into.where}: input {name} has the shape '{attributes['shape']}'"
+                found = f"input {name} has the shape '{attributes['shape']}'"
                 raise GraphError(f"{found}; expected a batch and fixed sides")
             into.shapes[name] = (batch, *_numbers(of_one))
             inputs.append(name)
@@ -94,15 +93,13 @@ def _read(root: ElementTree.Element, into: _Reading, batch: int) -> Graph:
             READERS[kind](into, name, read, attributes)
         else:
             known = ", ".join(READERS)
-            raise GraphError(
-                f"{into.where}: layer '{layer.attrib['name']}' is a {kind}; known are {known}; else {OTHER_WAY}"
-            )
+            raise GraphError(f"layer '{layer.attrib['name']}' is a {kind}; known are {known}; else {OTHER_WAY}")
     if not inputs or not outputs:
-        raise GraphError(f"{into.where}: has no {'output' if inputs else 'input'}; give the .xml of a whole IR")
+        raise GraphError(f"has no {'output' if inputs else 'input'}; give the .xml of a whole IR")
     used = {name for node in into.nodes for name in node.inputs}
     constants = {name: array for name, array in into.constants.items() if name in used}
     shapes = {name: shape for name, shape in into.shapes.items() if name in constants or name not in into.constants}
-    return Graph(Path(into.where).name, tuple(inputs), tuple(outputs), tuple(into.nodes), constants, shapes).check()
+    return Graph(into.name, tuple(inputs), tuple(outputs), tuple(into.nodes), constants, shapes).check()
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -111,23 +108,23 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _const(into: _Reading, name: str, _read: list[str], data: dict[str, str]) -> None:
     if data["element_type"] not in NUMBERS:
-        raise GraphError(f"{into.where}: constant {name} holds {data['element_type']}; known are {', '.join(NUMBERS)}")
+        raise GraphError(f"constant {name} holds {data['element_type']}; known are {', '.join(NUMBERS)}")
     start, size, kind = int(data["offset"]), int(data["size"]), NUMBERS[data["element_type"]]
     if start + size > len(into.content):
-        raise GraphError(f"{into.where}: its .bin is cut short ({len(into.content)} bytes); copy it again")
+        raise GraphError(f"its .bin is cut short ({len(into.content)} bytes); copy it again")
     flat = np.frombuffer(into.content[start : start + size], kind)
     into.constant(name, flat.reshape(_numbers(data["shape"])).astype(np.float32))
 
 
 def _convert(into: _Reading, name: str, read: list[str], data: dict[str, str]) -> None:
     if data["destination_type"] != "f32" or read[0] not in into.constants:
-        raise GraphError(f"{into.where}: layer {name} converts something else than weights to f32")
+        raise GraphError(f"layer {name} converts something else than weights to f32")
     into.constant(name, into.constants[read[0]])
 
 
 def _convolution(into: _Reading, name: str, read: list[str], data: dict[str, str]) -> None:
     if read[1] not in into.constants:
-        raise GraphError(f"{into.where}: layer {name} computes its weights; only stored ones are known, so {OTHER_WAY}")
+        raise GraphError(f"layer {name} computes its weights; only stored ones are known, so {OTHER_WAY}")
     weight, groups = into.constants[read[1]], 1
     if weight.ndim == 5:  # GroupConvolution: (groups, m / groups, c / groups, kh, kw)
         groups = len(weight)
@@ -137,29 +134,27 @@ def _convolution(into: _Reading, name: str, read: list[str], data: dict[str, str
     forms = {
         "strides": _numbers(data["strides"]),
         "dilations": _numbers(data["dilations"]),
-        "pads": _pads(into, name, data),
+        "pads": _pads(name, data),
         "groups": groups,
     }
     into.add(Node("Conv", (read[0], kernel, bias), name, forms))
 
 
-def _pads(into: _Reading, name: str, data: dict[str, str]) -> tuple[int, ...]:
+def _pads(name: str, data: dict[str, str]) -> tuple[int, ...]:
     if data.get("auto_pad", "explicit") != "explicit":
-        raise GraphError(
-            f"{into.where}: layer {name} pads by '{data['auto_pad']}'; only explicit pads are known, so {OTHER_WAY}"
-        )
+        raise GraphError(f"layer {name} pads by '{data['auto_pad']}'; only explicit pads are known, so {OTHER_WAY}")
     return (*_numbers(data["pads_begin"]), *_numbers(data["pads_end"]))
 
 
 def _average_pool(into: _Reading, name: str, read: list[str], data: dict[str, str]) -> None:
     if data.get("rounding_type", "floor") != "floor":
-        raise GraphError(f"{into.where}: layer {name} rounds its size up; only down is known, so {OTHER_WAY}")
+        raise GraphError(f"layer {name} rounds its size up; only down is known, so {OTHER_WAY}")
     if set(_numbers(data.get("dilations", ""))) - {1}:
-        raise GraphError(f"{into.where}: layer {name} is a dilated pool, which is not known; {OTHER_WAY}")
+        raise GraphError(f"layer {name} is a dilated pool, which is not known; {OTHER_WAY}")
     forms = {
         "kernel": _numbers(data["kernel"]),
         "strides": _numbers(data["strides"]),
-        "pads": _pads(into, name, data),
+        "pads": _pads(name, data),
         "count_include_pad": data["exclude-pad"] == "false",
     }
     into.add(Node("AveragePool", (read[0],), name, forms))
@@ -168,7 +163,7 @@ def _average_pool(into: _Reading, name: str, read: list[str], data: dict[str, st
 def _slopes(into: _Reading, name: str, read: list[str], _data: dict[str, str]) -> None:
     given, channels = into.constants[read[1]], into.shapes[read[0]][1]
     if given.size != 1 and given.shape not in ((channels,), (channels, 1, 1), (1, channels, 1, 1)):
-        raise GraphError(f"{into.where}: layer {name} has slopes {given.shape}, not one per channel; {OTHER_WAY}")
+        raise GraphError(f"layer {name} has slopes {given.shape}, not one per channel; {OTHER_WAY}")
     slopes = np.broadcast_to(given.reshape(-1), (channels,))  # one may stand for all
     slope = into.constant(f"{name}.slope", slopes)
     into.add(Node("PRelu", (read[0], slope), name))

@@ -117,7 +117,7 @@ def _cost(kind: str, model: str | Path) -> Row:
         "kind": kind,
         "parameters": card.parameters / 1e3,
         "macs": card.macs / 1e6,
-        "kilobytes": found.bytes / 1e3,
+        "kilobytes": found.size_bytes / 1e3,
         "view2": None if view2 is None else 100 * view2,
     }
 
