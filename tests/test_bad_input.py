@@ -102,7 +102,11 @@ CASES = [
     Case("negative threads", f"{VERIFY} --threads -2", "threads: must be 1 or more, found -2"),
     Case("negative seed", f"{VERIFY} --seed -1", "Invalid value for '--seed'"),
     Case("unknown detector", f"{VERIFY} --detector yolo", "detector 'yolo': not known"),
-    Case("near detector", f"{VERIFY} --detector yunt", "did you mean 'yunet'? known: dlib, yunet"),
+    Case(
+        "near detector",
+        f"{VERIFY} --detector yunt",
+        "did you mean 'yunet'? known: dlib, dlib_refined, yunet,",
+    ),
     Case(
         "detector file missing", f"{VERIFY} --detector yunet --detector-model {{absent.onnx}}", "absent.onnx: no such"
     ),

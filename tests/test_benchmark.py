@@ -21,7 +21,8 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, ProtocolError, UnknownNameError
 from facelet.evaluate.report import verify_pairs
 from facelet.faces.align import align
-from facelet.faces.detect import DlibDetector, YuNetDetector, most_central
+from facelet.faces.detect import YuNetDetector, most_central
+from facelet.faces.detectors import load_detector
 from facelet.faces.images import read_image
 from facelet.model_files import file_label, load_model
 from tiny_lfw import write_lfw
@@ -60,7 +61,7 @@ def write_packed(path: Path, n_pairs: int = 40) -> Path:
 
 def test_view_2_is_the_parts_joined_by_hand(lfw: Path, cache: Path, embedder: Embedder) -> None:
     pairs, root = load_lfw(lfw)
-    detector = DlibDetector()
+    detector = load_detector("dlib_refined")
     crops = []
     for key in pairs.images:
         image = read_image(root / key)
@@ -73,7 +74,7 @@ def test_view_2_is_the_parts_joined_by_hand(lfw: Path, cache: Path, embedder: Em
     setting = report.to_dict()
     assert (setting["n_pairs"], setting["n_images"], setting["n_faces_not_found"]) == (8, 8, 0)
     assert (setting["view"], setting["flip"], setting["aligned"]) == (2, False, True)
-    assert (setting["detector"], setting["template"]) == ("dlib", "arcface")
+    assert (setting["detector"], setting["template"]) == ("dlib_refined", "arcface")
     assert setting["model_sha256"] == embedder.model.sha256
 
 
@@ -176,7 +177,7 @@ def test_the_command_prints_what_it_writes(
     ended = cli("evaluate", model, "--data", lfw, "--json", "--threads", 1)
     assert ended.code == 0
     printed = json.loads(ended.out)
-    folder = tmp_path / "runs" / "evaluate" / f"{file_label(load_model(model))}-lfw-view2-dlib"
+    folder = tmp_path / "runs" / "evaluate" / f"{file_label(load_model(model))}-lfw-view2-dlib_refined"
     assert json.loads((folder / "report.json").read_text()) == printed
     assert {path.name for path in folder.iterdir()} == {"report.json", "roc.png", "distances.png"}
     for key in ("accuracy", "accuracy_std", "auc", "eer", "tar", "thresholds", "n_pairs", "n_faces_not_found"):

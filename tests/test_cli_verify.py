@@ -15,7 +15,7 @@ from conftest import Ended
 from drawn_faces import draw_face, write_photo
 from facelet.embedder import Embedder
 from facelet.faces.align import align
-from facelet.photo import default_detector
+from facelet.faces.detectors import default_detector
 from tiny_models import photo_model
 
 Cli = Callable[..., Ended]
@@ -45,7 +45,7 @@ def test_verify_says_what_python_says(cli: Cli, model: Path, photos: list[Path])
     expected = facelet.verify(*photos, model=model, far=1e-2)
     assert said["distance"] == pytest.approx(expected.distance, abs=1e-6)
     assert (said["threshold"], said["same"]) == (expected.threshold, expected.same)
-    assert (said["model"], said["detector"], said["aligned"], said["far"]) == ("photo", "dlib", True, 0.01)
+    assert (said["model"], said["detector"], said["aligned"], said["far"]) == ("photo", "dlib_refined", True, 0.01)
 
 
 def test_verify_for_people(cli: Cli, model: Path, photos: list[Path]) -> None:

@@ -67,7 +67,7 @@ def test_photos_go_to_their_people(cli: Cli, model: Path, photos: Path, tmp_path
     record = json.loads((out / "clusters.json").read_text())
     assert json.loads(ended.out) == {**record, "out": str(out)}
     assert (record["n_photos"], record["n_faces"], record["n_people"]) == (8, 7, 2)
-    assert (record["threshold"], record["model"], record["detector"]) == (THRESHOLD, "photo", "dlib")
+    assert (record["threshold"], record["model"], record["detector"]) == (THRESHOLD, "photo", "dlib_refined")
     first, second = record["people"]
     assert (first["name"], first["n_photos"], first["n_faces"], first["nearest"]) == ("person-001", 4, 4, "person-002")
     assert second["nearest"] == "person-001"
@@ -136,7 +136,7 @@ def test_the_cards_threshold_is_taken_and_small_faces_can_be_left_out(
     assert json.loads(ended.out)["threshold"] == 1.2
     ended = cli("cluster", photos, "--out", tmp_path / "b", "--model", model, "--min-face", 1000)
     assert ended.code == 2
-    assert "no face found by dlib in 8 photos (1 of them unreadable)" in ended.err
+    assert "no face found by dlib_refined in 8 photos (1 of them unreadable)" in ended.err
     assert not (tmp_path / "b").exists()
 
 

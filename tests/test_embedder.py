@@ -20,8 +20,8 @@ from drawn_faces import draw_face, write_photo
 from facelet.backends import network_input
 from facelet.embedder import BACKENDS, Embedder
 from facelet.errors import FaceNotFoundError, InputError, ModelError, UnknownNameError
+from facelet.faces.detectors import default_detector
 from facelet.model_files import load_model, save_card
-from facelet.photo import default_detector
 from tiny_models import GRID, photo_model, tiny_card, tiny_onnx, weights, write_tiny
 
 

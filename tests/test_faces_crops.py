@@ -66,6 +66,27 @@ def test_a_face_that_is_not_found_is_guessed(tmp_path: Path, cache: CropCache) -
     assert detector.calls == 1
 
 
+def test_somebody_in_the_background_is_not_the_face_of_the_photo(tmp_path: Path, cache: CropCache) -> None:
+    """Where no found face covers the centre, the guess does; without one the found face is all there is."""
+    points = TEMPLATES["arcface"].points["five"]
+    beside = Face((0.0, 0.0, 50.0, 50.0), 2.0, points * 0.4, "five")
+    central = Face((30.0, 30.0, 110.0, 110.0), -0.6, points * 0.7 + 25, "five")
+
+    class Bystander(BrightDetector):
+        def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+            return [beside]
+
+        def guess(self, image: NDArray[np.uint8]) -> Face | None:
+            return central if image.mean() < 50 else None
+
+    dark = write_photo(tmp_path / "dark.png", np.full((130, 130, 3), 20, dtype=np.uint8))
+    bright = write_photo(tmp_path / "bright.png", draw_face(0, 130))
+    guessed, found = benchmark_faces([dark, bright], Bystander(), cache)
+    assert guessed is not None
+    assert found is not None
+    assert (guessed.score, found.score) == (central.score, beside.score)
+
+
 def test_crops_are_aligned_faces_or_the_centre(photos: list[Path], cache: CropCache) -> None:
     detector = BrightDetector()
     made = crop_benchmark(photos, detector, "arcface", 64, 48, cache)

@@ -108,7 +108,7 @@ def test_people_are_those_of_the_lists(lfw: Path) -> None:
 def test_identification_has_the_first_images_as_gallery(embedder: Embedder, lfw: Path, cache: Path) -> None:
     found = run(embedder, "lfw-identification", lfw, cache)
     assert (found["n_gallery"], found["n_probes"], found["n_impostors"]) == (4, 5, 2)
-    assert (found["detector"], found["benchmark"], found["n_images"]) == ("dlib", "lfw-identification", 11)
+    assert (found["detector"], found["benchmark"], found["n_images"]) == ("dlib_refined", "lfw-identification", 11)
     assert found["rank"]["1"] <= found["rank"]["5"] == 1.0
     flipped = run(embedder, "lfw-identification", lfw, cache, flip=True)
     assert flipped["thresholds"] != found["thresholds"]
@@ -190,7 +190,9 @@ def test_the_command_prints_what_it_writes(
     ended = cli("evaluate", model, "--data", data, "--benchmark", benchmark, "--json", "--threads", 1)
     assert ended.code == 0, ended.err
     (folder,) = (tmp_path / "runs" / "evaluate").iterdir()
-    assert folder.name == f"{file_label(load_model(model))}-{benchmark}" + ("" if benchmark == "heldout" else "-dlib")
+    assert folder.name == f"{file_label(load_model(model))}-{benchmark}" + (
+        "" if benchmark == "heldout" else "-dlib_refined"
+    )
     assert json.loads((folder / "report.json").read_text()) == json.loads(ended.out)
     plots = [path for path in folder.iterdir() if path.suffix == ".png"]
     assert plots

@@ -41,7 +41,7 @@ def test_card_is_complete_and_true(name: str) -> None:
 def test_pages_and_recorded_reports_agree_with_the_card(name: str) -> None:
     model = load_model(name)
     assert f"`{model.sha256}`" in (DOCS / "models" / f"{name}.md").read_text()
-    for detector in ("dlib", "yunet"):
+    for detector in ("dlib_refined", "yunet_refined", "dlib", "yunet"):
         report = json.loads((DOCS / "results" / f"{name}-lfw-view2-{detector}.json").read_text())
         assert model.card.metrics[f"lfw_view2_{detector}"] == pytest.approx(report["accuracy"], abs=1e-6)
         assert report["n_pairs"] == 6000

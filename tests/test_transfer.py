@@ -52,6 +52,17 @@ def test_shards_give_crops_and_labels_in_order(tmp_path: Path) -> None:
     assert opened.sources == ("a", "t-0.tar", "b")
 
 
+def test_crops_that_come_aligned_may_be_laid_anew(tmp_path: Path) -> None:
+    shard = tmp_path / "t.tar"
+    write_shard(shard, [("1", {"png": png(CROP)})])
+    plain = open_transfer_set(shard, tmp_path / "cache")
+    anew = open_transfer_set(
+        shard, tmp_path / "cache", realign=lambda crop: np.ascontiguousarray(crop[::-1]), realigned_by="upside-down"
+    )
+    np.testing.assert_array_equal(anew.crops, plain.crops[:, ::-1])
+    assert anew.key == f"{plain.key}-upside-down"
+
+
 def test_a_pack_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
     shard = tmp_path / "t.tar"
     write_shard(shard, [("1", {"png": png(CROP)})])

@@ -98,7 +98,7 @@ def evaluate(
         data: the benchmark's folder, or a packed `.bin` file.
         view: of LFW: 2 is the reported result, 1 is for tuning (threshold from the train part, figures on the test
             part).
-        detector: what finds the faces; None is dlib's. Packed files come aligned and ask none.
+        detector: what finds the faces; None is the default one. Packed files come aligned and ask none.
         flip: add the embedding of the mirrored crop.
         align: False crops the detector's box in place of alignment.
         progress: opens a progress bar.
@@ -138,7 +138,7 @@ def calibrate(
     Args:
         embedder: the model.
         data: LFW's folder, or a packed `.bin` file.
-        detector: what finds the faces; None is dlib's.
+        detector: what finds the faces; None is the default one.
         align: False crops the detector's box in place of alignment.
         progress: opens a progress bar.
         cache: folder for crops; by default `assets.cache_dir()`.
@@ -205,9 +205,9 @@ def _embed(
         where: dict[str, Any] = {"benchmark": packed.stem, "view": None, "detector": None, "detector_version": None}
     else:
         if detector is None:
-            from facelet.faces.detect import load_detector
+            from facelet.faces.detectors import default_detector
 
-            detector = load_detector("dlib")
+            detector = default_detector()
         pairs, root = load_lfw(data, view=view, cache_dir=folder)
         paths = [root / key for key in pairs.images]
         template = card.template if align else "box"

@@ -63,6 +63,8 @@ class Embedder:
         check_threads(threads)
         check_backend(backend)
         model = load_model(name_or_path, card)
+        if model.card.output != "embedding":
+            raise ModelError(f"{model.path}: gives {model.card.output}, not embeddings; give a face recognition model")
         chosen = backend or DEFAULT_BACKENDS[model.path.suffix]
         return Embedder(model, chosen, BACKENDS[chosen](model, threads))
 
@@ -124,7 +126,7 @@ class Embedder:
 
         Args:
             paths: the photos; one path alone is one photo.
-            detector: what finds the faces; None is dlib's.
+            detector: what finds the faces; None is the default one.
             align: warp the face to the template of the card; False cuts the detector's box.
 
         Returns:

@@ -18,6 +18,8 @@ from facelet.errors import ModelError
 
 CARD_KEY = "facelet.card"
 
+OUTPUTS = ("embedding", "landmarks")
+
 
 @dataclass(frozen=True)
 class Card:
@@ -43,6 +45,7 @@ class Card:
         recipe: the command that trained it.
         commit: version of this repository that trained it.
         licence: of the weights.
+        output: what the net tells: "embedding", or "landmarks", whose places `faces.refine` mends.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Card:
     recipe: str = ""
     commit: str = ""
     licence: str = ""
+    output: str = "embedding"
 
     def to_json(self) -> str:
         """The card as one JSON object with sorted keys."""
@@ -128,6 +132,8 @@ class Card:
                 f"{where}: card field name must be at most 100 characters that can stand in a file's name, "
                 f"found {self.name!r}"
             )
+        if self.output not in OUTPUTS:
+            raise ModelError(f"{where}: card field output must be one of {', '.join(OUTPUTS)}, found {self.output!r}")
         for name in ("mean", "scale"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or len(value) != 3 or not all(_is_number(v) for v in value):

@@ -30,6 +30,8 @@ SHIPPED_MODELS = (
     "facelet_s_int8",
     "facelet_xs_int8",
 )
+LANDMARKS = WEIGHTS / "landmarks.onnx"
+"""The net by which `faces.refine` places landmarks anew."""
 DEFAULT_MODEL = "facelet_s"
 DLIB_NAME = DLIB_RESNET.name
 KINDS = (".onnx", ".xml", ".dat")

@@ -39,7 +39,8 @@ from facelet.evaluate.verification import (
     pair_distances,
 )
 from facelet.faces.crops import BenchmarkCrops, CropCache, crop_benchmark
-from facelet.faces.detect import Detector, load_detector
+from facelet.faces.detect import Detector
+from facelet.faces.detectors import default_detector
 from facelet.linkage import MAX_FACES, merge_tree
 
 COUPLE_FARS: dict[str, float] = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
@@ -57,7 +58,7 @@ class Request:
         embedder: the model.
         benchmark: key of `PEOPLE_BENCHMARKS`.
         data: LFW's folder, or the transfer set for "heldout".
-        detector: what finds the faces on LFW; None is dlib's.
+        detector: what finds the faces on LFW; None is the default one.
         flip: add the embedding of the mirrored crop.
         align: False crops the detector's box in place of alignment.
         seed: of what is drawn: pairs of held-out people, places of the cover.
@@ -329,7 +330,7 @@ def _couple_figures(request: Request, distances: NDArray[np.float32], same: NDAr
 def _lfw_crops(request: Request, root: Path, keys: Any) -> tuple[BenchmarkCrops, dict[str, Any]]:
     """Crops of LFW's images, and the setting of a report on them."""
     card = request.embedder.card
-    detector = request.detector or load_detector("dlib")
+    detector = request.detector or default_detector()
     template = card.template if request.align else "box"
     with request.progress("crops") as advance:
         crops = crop_benchmark(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from facelet.errors import FaceNotFoundError
 from facelet.faces.align import align
-from facelet.faces.detect import Detector, Face, load_detector
+from facelet.faces.detect import Detector, Face
+from facelet.faces.detectors import default_detector
 from facelet.faces.images import read_image
 
 
@@ -28,17 +28,6 @@ class FaceCrop:
     crop: NDArray[np.uint8]
 
 
-@lru_cache(maxsize=1)
-def default_detector() -> Detector:
-    """The detector of dlib, loaded once: unpacking it takes as long as a dozen photos.
-
-    Raises:
-        MissingExtraError: dlib is not installed.
-        MissingFileError: its landmark model is not installed.
-    """
-    return load_detector("dlib")
-
-
 def face_crops(path: Path, template: str, height: int, width: int, detector: Detector | None = None) -> list[FaceCrop]:
     """Every face of a photo, largest first.
 
@@ -47,7 +36,7 @@ def face_crops(path: Path, template: str, height: int, width: int, detector: Det
         template: name of the alignment; "box" cuts the detector's box without alignment.
         height: of a crop in pixels.
         width: of a crop in pixels.
-        detector: what finds the faces; None is dlib's.
+        detector: what finds the faces; None is the default one.
 
     Raises:
         MissingFileError: the photo is not there.

@@ -48,7 +48,7 @@ def verify(
         b: another photo.
         model: a shipped model's name, a path, or a loaded embedder.
         far: false accept rate, in (0, 1), whose threshold in the model's card decides.
-        detector: what finds the faces; None is dlib's.
+        detector: what finds the faces; None is the default one.
         align: warp the faces to the template of the model's card; False cuts the detector's box.
 
     Raises:
@@ -80,7 +80,7 @@ def embed(
     Args:
         path: the photo.
         model: a shipped model's name, a path, or a loaded embedder.
-        detector: what finds the face; None is dlib's.
+        detector: what finds the face; None is the default one.
         align: warp the face to the template of the model's card; False cuts the detector's box.
 
     Returns:

@@ -26,6 +26,7 @@ from facelet.cli import (
     fpga,
     fpga_engine,
     graph,
+    landmarks,
     models,
     opencl,
     quantize,
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 train_group = typer.Typer(no_args_is_help=True, help="Train a net without a teacher.")
 train_group.command("triplet")(train.triplet)
+train_group.command("landmarks")(landmarks.train_landmarks)
 
 app.command("verify")(verify.verify)
 app.command("embed")(verify.embed)

@@ -11,6 +11,7 @@ from facelet.cli.options import DetectorModelOption, DetectorOption, open_detect
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
 from facelet.errors import InputError
+from facelet.faces import DEFAULT_DETECTOR
 
 
 def align(
@@ -22,7 +23,7 @@ def align(
     size: Annotated[int, typer.Option("--size", help="Side of a crop in pixels.")] = 112,
     every: EveryOption = False,
     skip: SkipOption = False,
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,

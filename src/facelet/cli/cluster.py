@@ -18,6 +18,7 @@ from facelet.cli.options import (
     refuse_idle,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
+from facelet.faces import DEFAULT_DETECTOR
 
 
 def cluster(
@@ -31,7 +32,7 @@ def cluster(
     ] = None,
     min_face: Annotated[int, typer.Option("--min-face", help="Shorter side in pixels of the smallest face.")] = 24,
     link: Annotated[bool, typer.Option("--link", help="Symbolic links in place of copies.")] = False,
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
     backend: BackendOption = None,

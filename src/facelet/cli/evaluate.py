@@ -18,6 +18,7 @@ from facelet.cli.options import (
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption, percent
 from facelet.errors import InputError
+from facelet.faces import DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
     from facelet.evaluate.report import VerificationReport
@@ -44,7 +45,7 @@ def evaluate(
         ),
     ] = "lfw",
     view: Annotated[int, typer.Option("--view", help="Of LFW: 2 is the reported result, 1 is for tuning.")] = 2,
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     flip: Annotated[bool, typer.Option("--flip", help="Add the embedding of the mirrored crop.")] = False,
     no_align: NoAlignOption = False,
@@ -126,7 +127,7 @@ def evaluate(
 def calibrate(
     model: ModelArgument,
     data: DataOption,
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
     threads: ThreadsOption = None,

@@ -10,6 +10,7 @@ import typer
 from facelet.cli.options import check_model_out, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
+from facelet.faces import DEFAULT_DETECTOR
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Ou
     from facelet.cli.train import open_data
     from facelet.data.heldout import HELDOUT_NOTE
 
-    return open_data(data, aligned, "dlib", None, seed, show, exclude_heldout=HELDOUT_NOTE in model.card.data)
+    return open_data(data, aligned, DEFAULT_DETECTOR, None, seed, show, exclude_heldout=HELDOUT_NOTE in model.card.data)
 
 
 def _print(show: Output, out: Path, savings: list[Saving]) -> None:

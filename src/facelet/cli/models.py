@@ -8,7 +8,7 @@ import typer
 
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption, percent
 
-LFW_KEYS = {"LFW, dlib": "lfw_view2_dlib", "LFW, YuNet": "lfw_view2_yunet"}
+LFW_KEYS = {"LFW, dlib refined": "lfw_view2_dlib_refined", "LFW, YuNet": "lfw_view2_yunet"}
 
 
 def models(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facelet.errors import InputError
+from facelet.faces import DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     str, typer.Option("--model", help="A shipped model's name (see: facelet models) or a model file.")
 ]
-DetectorOption = Annotated[str, typer.Option("--detector", help="What finds the faces: dlib or yunet.")]
+DetectorOption = Annotated[
+    str, typer.Option("--detector", help="What finds the faces: dlib, yunet, dlib_refined or yunet_refined.")
+]
 DetectorModelOption = Annotated[
     Path | None, typer.Option("--detector-model", help="The detector's own model file; YuNet's is fetched without it.")
 ]
@@ -81,7 +84,6 @@ def open_detector(name: str, model_path: Path | None) -> Detector:
         MissingFileError: its file is not there and cannot be fetched.
         InputError: the file is not the detector's.
     """
-    from facelet.faces.detect import load_detector
-    from facelet.photo import default_detector
+    from facelet.faces.detectors import default_detector, load_detector
 
-    return default_detector() if name == "dlib" and model_path is None else load_detector(name, model_path)
+    return default_detector() if name == DEFAULT_DETECTOR and model_path is None else load_detector(name, model_path)

@@ -11,6 +11,7 @@ import typer
 from facelet.cli.options import BackendOption, DetectorModelOption, DetectorOption, open_detector, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, MissingFileError, UnknownNameError
+from facelet.faces import DEFAULT_DETECTOR
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def study(
         bool, typer.Option("--pages", help="Rebuild every page in --out from its JSON; runs nothing.")
     ] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of JSON, plot and page.")] = Path("runs/study"),
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of the networks.")

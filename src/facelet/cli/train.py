@@ -14,6 +14,7 @@ import typer
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import FaceNotFoundError, ImageError, InputError, UnknownNameError, training_extra
+from facelet.faces import DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,9 @@ ExcludeOption = Annotated[
 ]
 NoDetectOption = Annotated[
     bool, typer.Option("--aligned", help="The images of a folder are aligned crops already; do not look for faces.")
+]
+RealignOption = Annotated[
+    bool, typer.Option("--realign", help="Lay crops that come aligned anew, by the net of landmarks.")
 ]
 
 SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS = 1000, 8
@@ -156,7 +160,8 @@ def distill(
     exclude_heldout: ExcludeOption = False,
     name: NameOption = "",
     aligned: NoDetectOption = False,
-    detector: DetectorOption = "dlib",
+    realign: RealignOption = False,
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -212,11 +217,11 @@ def distill(
     )
     check_options(options)
     _note_precision(precision, device, show)
-    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout, realign)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
         run = run_distillation(options, transfer, command=command_line(), watch=watch, on_tick=tick, progress=told)
-    _report(run, options.out, show)
+    report(run, options.out, show)
 
 
 def triplet(
@@ -247,7 +252,8 @@ def triplet(
     exclude_heldout: ExcludeOption = False,
     name: NameOption = "",
     aligned: NoDetectOption = False,
-    detector: DetectorOption = "dlib",
+    realign: RealignOption = False,
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     json_: JsonOption = False,
     quiet: QuietOption = False,
@@ -287,11 +293,11 @@ def triplet(
     )
     check_options(options)
     _note_precision(precision, "cpu", show)
-    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout)
+    transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout, realign)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
         run = train_triplet(options, transfer, command=command_line(), watch=watch, on_tick=tick)
-    _report(run, options.out, show)
+    report(run, options.out, show)
 
 
 def _note_precision(precision: str, device: str, show: Output) -> None:
@@ -317,8 +323,13 @@ def open_data(
     seed: int,
     show: Output,
     exclude_heldout: bool = False,
+    realign: bool = False,
 ) -> TransferSet:
     """The transfer set of `--data`, or synthetic faces; photos of a folder are aligned on the way in."""
+    from facelet.data.transfer import holds_shards, open_transfer_set
+
+    if realign and (data is None or not (aligned or holds_shards(data))):
+        raise InputError("--realign: is for crops that come aligned (shards, or --aligned); leave it out")
     if data is None:
         if exclude_heldout:
             raise InputError("--exclude-heldout: synthetic faces have no held-out people; give --data, or leave it out")
@@ -327,9 +338,9 @@ def open_data(
         show.note("no photos were given: training on synthetic faces")
         return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
     from facelet.assets import cache_dir
-    from facelet.data.transfer import open_transfer_set
     from facelet.data.views import CANVAS
     from facelet.faces.crops import VERSION as CROPS_VERSION
+    from facelet.faces.refine import landmark_refiner, realigned
     from facelet.photo import face_crops
 
     finder = None if aligned else open_detector(detector, detector_model)
@@ -346,6 +357,8 @@ def open_data(
             cache_dir(),
             align=None if aligned else align_photo,
             aligned_by="" if finder is None else f"{finder.version}-{CROPS_VERSION}",
+            realign=(lambda crop: realigned(crop, landmark_refiner())) if realign else None,
+            realigned_by=f"landmarks-{landmark_refiner().version}" if realign else "",
             progress=advance,
             exclude_heldout=exclude_heldout,
         )
@@ -416,7 +429,8 @@ def training_bar(show: Output) -> Iterator[Callable[[Tick], None]]:
         yield tick
 
 
-def _report(run: Run, folder: Path, show: Output) -> None:
+def report(run: Run, folder: Path, show: Output) -> None:
+    """Tells where a run's model is and what was measured."""
     result: dict[str, Any] = {"model": str(run.model), "run": str(folder), **run.history}
     if run.fresh_layers:
         result["fresh_layers"] = list(run.fresh_layers)

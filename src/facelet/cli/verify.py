@@ -21,6 +21,7 @@ from facelet.cli.options import (
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
 from facelet.errors import InputError, UnknownNameError
+from facelet.faces import DEFAULT_DETECTOR
 
 EMBEDDING_KINDS = (".npz", ".npy", ".json")
 
@@ -30,7 +31,7 @@ def verify(
     b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     model: ModelOption = "facelet_s",
     far: Annotated[float, typer.Option("--far", help="False accept rate whose threshold decides.")] = 1e-3,
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
     backend: BackendOption = None,
@@ -86,7 +87,7 @@ def embed(
     every: EveryOption = False,
     skip: SkipOption = False,
     model: ModelOption = "facelet_s",
-    detector: DetectorOption = "dlib",
+    detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
     backend: BackendOption = None,

@@ -36,6 +36,7 @@ READ_AHEAD = 512
 """Encoded crops that are held while they are decoded."""
 
 Align = Callable[[Path], NDArray[np.uint8] | None]
+Realign = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Makes the 128x128 canvas crop of a photo; None where the photo has no usable face and is left out."""
 
 Progress = Callable[[int, int], None]
@@ -109,6 +110,8 @@ def open_transfer_set(
     *,
     align: Align | None = None,
     aligned_by: str = "",
+    realign: Realign | None = None,
+    realigned_by: str = "",
     progress: Progress | None = None,
     exclude_heldout: bool = False,
 ) -> TransferSet:
@@ -120,6 +123,8 @@ def open_transfer_set(
         align: crops the photos of an image folder; None takes each image as an aligned crop already and
             resizes it to the canvas. Shards hold such crops in any case.
         aligned_by: names what `align` does: photos that another detector aligned are another set.
+        realign: lays each crop that comes aligned anew; from several threads.
+        realigned_by: names what `realign` does.
         progress: called with (done, total).
         exclude_heldout: leave the held-out people of `data.heldout` out; they are not even in the pack, so no view can
             blend one of them in.
@@ -137,13 +142,14 @@ def open_transfer_set(
     align = None if shards else align
     how = f"aligned={bool(shards) or align is not None}" + (f" by {aligned_by}" if align is not None else "")
     key = _content_key(shards or files, relative_to=source, how=how)
+    key += f"-{realigned_by}" if realign is not None else ""
     key += "-without-heldout" if exclude_heldout else ""
     pack = cache / "transfer" / key
     with alone(pack.with_suffix(".lock")):
         if not (pack / "meta.json").exists():
             items = _shard_items(shards) if shards else _folder_items(source, files)
             total = sum(_count_images(s) for s in shards) if shards else len(files)
-            _write_pack(pack, items, total, align, progress, exclude_heldout)
+            _write_pack(pack, items, total, align, realign, progress, exclude_heldout)
         found = _read_pack(pack, key)
     # another folder may hold the same photos
     return found if shards else replace(found, sources=(source.resolve().name,))
@@ -237,7 +243,7 @@ def _folder_items(source: Path, files: list[Path]) -> Iterator[_Item]:
         yield _Item(str(path), parts[-2] if len(parts) > 1 else None, source.name, path=path)
 
 
-def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
+def _decode(item: _Item, align: Align | None, realign: Realign | None) -> NDArray[np.uint8] | None:
     if item.path is not None and align is not None:
         return align(item.path)
     encoded = item.encoded if item.encoded is not None else item.path.read_bytes() if item.path else b""
@@ -247,7 +253,8 @@ def _decode(item: _Item, align: Align | None) -> NDArray[np.uint8] | None:
     if image.shape[:2] != (CANVAS, CANVAS):
         shrinks = image.shape[0] > CANVAS
         image = cv2.resize(image, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    crop = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return crop if realign is None else realign(crop)
 
 
 def _write_pack(
@@ -255,6 +262,7 @@ def _write_pack(
     items: Iterable[_Item],
     total: int,
     align: Align | None,
+    realign: Realign | None,
     progress: Progress | None,
     exclude_heldout: bool,
 ) -> None:
@@ -269,7 +277,7 @@ def _write_pack(
         identity = np.full(total, -1, np.int64)
         source = np.zeros(total, np.int64)
         row = n_heldout = 0
-        for done, (item, held, crop) in enumerate(_decoded(items, align, exclude_heldout), start=1):
+        for done, (item, held, crop) in enumerate(_decoded(items, align, realign, exclude_heldout), start=1):
             n_heldout += held
             if crop is not None:
                 crops[row] = crop
@@ -302,7 +310,7 @@ def _write_pack(
 
 
 def _decoded(
-    items: Iterable[_Item], align: Align | None, exclude_heldout: bool
+    items: Iterable[_Item], align: Align | None, realign: Realign | None, exclude_heldout: bool
 ) -> Iterator[tuple[_Item, bool, NDArray[np.uint8] | None]]:
     """Items in their order, whether each shows a held-out person, and the crops of the others.
 
@@ -311,7 +319,7 @@ def _decoded(
 
     def decode(item: _Item) -> tuple[_Item, bool, NDArray[np.uint8] | None]:
         held = exclude_heldout and item.identity is not None and bool(heldout_identities([item.identity])[0])
-        return item, held, None if held else _decode(item, align)
+        return item, held, None if held else _decode(item, align, realign)
 
     if align is not None:
         yield from map(decode, items)

@@ -40,9 +40,9 @@ def align(image: NDArray[np.uint8], face: Face, template_name: str, height: int,
     template = load_template(template_name)
     if not template.points:
         return box_crop(image, face, height, width)
-    own = template.points.get(face.scheme)
-    landmarks, points = (five_landmarks(face), template.points["five"]) if own is None else (face.landmarks, own)
-    return warp_to(image, similarity(landmarks, points), template.box, height, width)
+    scheme = face.scheme if face.scheme in template.points else "five"
+    landmarks = five_landmarks(face) if scheme == "five" else face.landmarks
+    return warp_to(image, similarity(landmarks, template.points[scheme]), template.box, height, width)
 
 
 _SQUARES: dict[str, tuple[float, float]] = {"five": (1.18, -0.093), "dlib5": (1.233, -0.155)}

@@ -17,17 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelet.errors import InputError, MissingFileError
 from facelet.faces.align import align, center_crop, reframe
-from facelet.faces.detect import Detector, Face, most_central
+from facelet.faces.detect import Detector, Face, covers_center, most_central
 from facelet.faces.images import decode_image
 from facelet.faces.templates import load_template
 
-VERSION = "2"
+VERSION = "3"
 """Part of every key; goes up where alignment or reading changes what a crop looks like."""
 
 Advance = Callable[[int, int], None]
@@ -157,8 +158,8 @@ def crop_benchmark(
 ) -> BenchmarkCrops:
     """Returns the aligned face of each image, from the cache where it is there.
 
-    Of several faces the one that `most_central` chooses is taken; where none is found, the detector's guess, and the
-    centre crop where it has none.
+    Of several faces the one that `most_central` chooses is taken, the detector's guess among them where none covers the
+    photo's centre; and the centre crop where there is none at all.
 
     Args:
         images: path or content of each.
@@ -261,19 +262,29 @@ def crop_packed(
 
 
 def _find_faces(table: sqlite3.Connection, key: str, pixels: NDArray[np.uint8], detector: Detector) -> list[Face]:
-    """Returns what the detector finds, or else guesses, from the table where it is there."""
+    """Returns what the detector finds, with a guess if that is not at the centre; from the table where it is there."""
     row = table.execute("SELECT value FROM faces WHERE key = ?", (key,)).fetchone()
     if row is not None:
-        return [
-            Face(tuple(box), score, np.array(landmarks, dtype=np.float64), scheme)
-            for box, score, landmarks, scheme in json.loads(row[0])
-        ]
-    faces = detector.detect(pixels)
-    if not faces and (guessed := detector.guess(pixels)) is not None:
-        faces = [guessed]
-    value = json.dumps([[face.box, face.score, face.landmarks.tolist(), face.scheme] for face in faces])
+        return [_read_face(*values) for values in json.loads(row[0])]
+    faces, size = detector.detect(pixels), pixels.shape[:2]
+    if not any(covers_center(face, *size) for face in faces) and (guessed := detector.guess(pixels)) is not None:
+        faces = [guessed, *faces]
+    value = json.dumps([_plain_face(face) for face in faces])
     table.execute("INSERT OR REPLACE INTO faces VALUES (?, ?)", (key, value))
     return faces
+
+
+def _plain_face(face: Face) -> list[Any]:
+    """A face as JSON holds it; refined landmarks come last, where there are some."""
+    refined = [] if face.refined is None else [face.refined.tolist()]
+    return [face.box, face.score, face.landmarks.tolist(), face.scheme, *refined]
+
+
+def _read_face(box: list[float], score: float, landmarks: Any, scheme: str, refined: Any = None) -> Face:
+    """The face that `_plain_face` wrote."""
+    x0, y0, x1, y1 = box
+    placed = None if refined is None else np.array(refined, dtype=np.float64)
+    return Face((x0, y0, x1, y1), score, np.array(landmarks, dtype=np.float64), scheme, placed)
 
 
 def _content(image: Path | bytes) -> bytes:

@@ -68,11 +68,13 @@ def five_of_dlib5(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def five_landmarks(face: Face) -> NDArray[np.float64]:
-    """The landmarks "five" of a face, told from its own where they are others, `(5, 2)` photo pixels.
+    """The landmarks "five" of a face: refined, its own, or told from its own, `(5, 2)` photo pixels.
 
     Raises:
         InputError: they cannot be told from landmarks of that scheme.
     """
+    if face.refined is not None:
+        return face.refined
     if face.scheme == "five":
         return face.landmarks
     if face.scheme == "dlib5":

@@ -167,6 +167,14 @@ def check_options(options: CommonOptions) -> ViewRecipe:
         raise InputError("--tap: guides by what the teacher shows of the very view; give --views 1 or more")
     if options.recipe not in RECIPES:
         raise UnknownNameError("recipe", options.recipe, RECIPES)
+    for what in ("geometry", "photometry"):
+        _check_number(options, what)
+    check_training(options)
+    return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
+
+
+def check_training(options: CommonOptions) -> None:
+    """Refuses what no training loop can use, whatever the net and its pictures."""
     if options.optimizer not in OPTIMIZERS:
         raise UnknownNameError("optimizer", options.optimizer, OPTIMIZERS)
     if options.schedule not in SCHEDULES:
@@ -183,15 +191,18 @@ def check_options(options: CommonOptions) -> ViewRecipe:
         raise InputError(f"--learning-rate: must be above 0, found {options.learning_rate}")
     if not 0 <= options.warmup < 1:
         raise InputError(f"--warmup: must be in [0, 1), found {options.warmup}")
-    for what in ("geometry", "photometry", "weight_decay", "watch_every"):
-        if not 0 <= getattr(options, what) < math.inf:
-            raise InputError(f"--{what.replace('_', '-')}: must be 0 or more, found {getattr(options, what)}")
+    for what in ("weight_decay", "watch_every"):
+        _check_number(options, what)
     if not 0 <= options.ema < 1:
         raise InputError(f"--ema: must be in [0, 1), found {options.ema}")
     check_threads(options.threads)
     check_folder(options.out)
     check_checkpoint(options)
-    return RECIPES[options.recipe].scaled(options.geometry, options.photometry)
+
+
+def _check_number(options: CommonOptions, what: str) -> None:
+    if not 0 <= getattr(options, what) < math.inf:
+        raise InputError(f"--{what.replace('_', '-')}: must be 0 or more, found {getattr(options, what)}")
 
 
 def check_checkpoint(options: CommonOptions) -> None:

@@ -104,12 +104,12 @@ def distill(
     check_loss(options.loss, options.loss_weight, transfer.identity)
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
     check_batch(options, len(train_index))
-    with _own_folder(options):
+    with own_folder(options):
         net, fresh = _start_net(options, transfer)
         resizing = resized(net, options.first_resolution) if options.first_resolution else None
         make = made_online if options.online else made_offline
         made = make(options, net, transfer, recipe, train_index, resizing, progress)
-        steps = _steps(options, len(train_index), options.batch_size)
+        steps = count_steps(options, len(train_index), options.batch_size)
         measure = joined_watch(held_cosine(net, transfer, held, made.clean_targets(held)), watch)
         teacher = " + ".join(made.names)
         return _run(options, made.task, transfer, steps, fresh, teacher, command, measure, on_tick, made.depends_on)
@@ -131,7 +131,7 @@ def train_triplet(
     cv2.setNumThreads(1)
     recipe = check_options(options)
     check_batch(options, transfer.n_images, spare=1)
-    with _own_folder(options):
+    with own_folder(options):
         net, fresh = _start_net(options, transfer)
         size = int(net.input_size)  # type: ignore[arg-type]
         index = transfer.labelled(2)
@@ -147,7 +147,7 @@ def train_triplet(
             matrix=canvas_matrix(TEMPLATE, size, size),
             size=size,
         )
-        steps = _steps(options, len(index), task.batch_size)
+        steps = count_steps(options, len(index), task.batch_size)
         return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
 
 
@@ -161,7 +161,7 @@ def take_folder(folder: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _own_folder(options: CommonOptions) -> Iterator[None]:
+def own_folder(options: CommonOptions) -> Iterator[None]:
     """Keeps other processes out of a run's folder, and writes there what a new run was told.
 
     Raises:
@@ -185,7 +185,8 @@ def _threads(options: CommonOptions) -> int:
     return options.threads if _workers(options) == 1 else 1
 
 
-def _steps(options: CommonOptions, n: int, batch_size: int) -> int:
+def count_steps(options: CommonOptions, n: int, batch_size: int) -> int:
+    """Steps of `options.epochs` passes over n crops."""
     return max(1, round(options.epochs * max(1, n // batch_size)))
 
 
@@ -219,6 +220,28 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
     return net, tuple(warm_start(net, options.warm_start))
 
 
+def loop_config(options: CommonOptions, steps: int) -> LoopConfig:
+    """How the loop trains a run of so many steps."""
+    per_epoch = steps / options.epochs
+    return LoopConfig(
+        steps=steps,
+        minutes=options.minutes,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        schedule=options.schedule,
+        weight_decay=options.weight_decay,
+        optimizer=options.optimizer,
+        ema=options.ema,
+        precision=options.precision,
+        device=options.device if isinstance(options, DistillOptions) else "cpu",
+        checkpoint_every=options.checkpoint_every,
+        watch_every=max(1, round(options.watch_every * per_epoch)) if options.watch_every else 0,
+        threads=_threads(options),
+        workers=_workers(options),
+        graphed=isinstance(options, DistillOptions) and options.graphed,
+    )
+
+
 def _run(
     options: CommonOptions,
     task: DistillTask | OnlineTask | TripletTask,
@@ -243,27 +266,9 @@ def _run(
         if on_tick is not None:
             on_tick(tick)
 
-    per_epoch = steps / options.epochs
-    config = LoopConfig(
-        steps=steps,
-        minutes=options.minutes,
-        learning_rate=options.learning_rate,
-        warmup=options.warmup,
-        schedule=options.schedule,
-        weight_decay=options.weight_decay,
-        optimizer=options.optimizer,
-        ema=options.ema,
-        precision=options.precision,
-        device=options.device if isinstance(options, DistillOptions) else "cpu",
-        checkpoint_every=options.checkpoint_every,
-        watch_every=max(1, round(options.watch_every * per_epoch)) if options.watch_every else 0,
-        threads=_threads(options),
-        workers=_workers(options),
-        graphed=isinstance(options, DistillOptions) and options.graphed,
-    )
     net = train(
         task,
-        config,
+        loop_config(options, steps),
         options.out,
         identity=identity,
         warm_start=warm_start_key(options),

@@ -1,0 +1,164 @@
+"""Invariant: the net of landmarks learns from moved crops where points lie; refined faces lie nearer their template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from drawn_faces import draw_face, write_photo
+from facelet.data.synthetic import synthetic_faces
+from facelet.data.synthetic_transfer import synthetic_transfer_set
+from facelet.data.transfer import TransferSet
+from facelet.embedder import Embedder
+from facelet.errors import ModelError
+from facelet.faces.align import align, warp_to
+from facelet.faces.crops import CropCache, benchmark_faces
+from facelet.faces.detect import DlibDetector, Face
+from facelet.faces.detectors import load_detector
+from facelet.faces.landmarks import five_landmarks
+from facelet.faces.refine import LandmarkRefiner, RefinedDetector, landmark_refiner, realigned
+from facelet.faces.similarity import similarity
+from facelet.faces.templates import TEMPLATES
+from facelet.graph.onnx_io import read_graph
+from facelet.graph.reference import run
+from facelet.model_files import LANDMARKS, load_model
+from facelet.nets.landmark_net import LandmarkNet
+from facelet.nets.size import count_macs, count_parameters
+from facelet.train.landmark_run import NET, train_landmarks
+from facelet.train.landmarks import LandmarkTask, held_distance, moved_crops
+from facelet.train.options import CommonOptions
+
+POINTS = TEMPLATES["arcface"].points["five"]
+
+
+@pytest.fixture(scope="module")
+def transfer() -> TransferSet:
+    return synthetic_transfer_set(60, 4, seed=3)
+
+
+def test_a_moved_crop_has_its_points_where_the_offset_says() -> None:
+    """Five dots on the template are found again where the points are told to be."""
+    canvas = np.zeros((1, 128, 128, 3), np.uint8)
+    for x, y in np.rint(POINTS + 8).astype(int):
+        canvas[0, y - 1 : y + 2, x - 1 : x + 2] = 255
+    moved = moved_crops(canvas, np.zeros(32, np.int64), 112, np.random.default_rng(0))
+    lit = 0
+    for pixels, offset in zip(moved.pixels.numpy(), moved.offset.numpy().reshape(-1, 5, 2), strict=True):
+        grey = pixels.astype(float).mean(2) - np.median(pixels)
+        for x, y in POINTS + offset:
+            if 4 < x < 107 and 4 < y < 107:
+                column, row = round(x), round(y)
+                window = grey[row - 3 : row + 4, column - 3 : column + 4]
+                rows, columns = np.mgrid[row - 3 : row + 4, column - 3 : column + 4]
+                weight = window.clip(0) + 1e-9
+                place = (np.array([(columns * weight).sum(), (rows * weight).sum()])) / weight.sum()
+                assert np.abs(place - [x, y]).max() < 1.5
+                lit += 1
+    assert lit > 100
+
+
+def test_a_batch_depends_on_nothing_but_its_step(transfer: TransferSet) -> None:
+    first, second = (
+        LandmarkTask(LandmarkNet(), transfer, np.arange(100), batch_size=6, seed=1).batch(4) for _ in range(2)
+    )
+    torch.testing.assert_close(first.pixels, second.pixels, rtol=0, atol=0)
+    torch.testing.assert_close(first.offset, second.offset, rtol=0, atol=0)
+
+
+def test_a_run_learns_and_its_file_refines(transfer: TransferSet, tmp_path: Path) -> None:
+    fresh = held_distance(LandmarkNet(), transfer, np.arange(40), 0)(LandmarkNet().eval())["held_px"]
+    options = CommonOptions(
+        NET, tmp_path, epochs=10, batch_size=16, learning_rate=3e-3, optimizer="adamw", threads=1, ema=0.9
+    )
+    trained = train_landmarks(options, transfer, command="facelet train landmarks")
+    assert trained.history["held_px"] < 0.8 * fresh
+    card = load_model(trained.model).card
+    assert (card.output, card.embedding_size, card.recipe) == ("landmarks", 10, "facelet train landmarks")
+    assert LandmarkRefiner(trained.model).version != landmark_refiner().version
+    with pytest.raises(ModelError, match="gives landmarks, not embeddings"):
+        Embedder.load(trained.model)
+
+
+def test_a_face_recognition_net_is_no_net_of_landmarks() -> None:
+    with pytest.raises(ModelError, match="gives no five landmarks"):
+        LandmarkRefiner(load_model("facelet_xs").path)
+
+
+def test_the_shipped_card_is_true() -> None:
+    card, net = load_model(LANDMARKS).card, LandmarkNet()
+    assert (card.parameters, card.macs) == (count_parameters(net), count_macs(net, 64))
+    assert "without the held-out people" in card.data
+    assert card.licence
+    assert card.recipe
+
+
+def off(face: Face, truth: NDArray[np.float64]) -> float:
+    """Mean distance between the template's points laid by a face and by its true landmarks, template pixels."""
+    laid, true = similarity(five_landmarks(face), POINTS), similarity(truth, POINTS)
+    photo = (POINTS - laid[:, 2]) @ np.linalg.inv(laid[:, :2]).T
+    return float(np.linalg.norm(photo @ true[:, :2].T + true[:, 2] - POINTS, axis=1).mean())
+
+
+def test_the_shipped_net_brings_synthetic_faces_nearer_to_their_template() -> None:
+    crops, _, landmarks = synthetic_faces(40, 1, seed=5)
+    rng = np.random.default_rng(0)
+    before, after = [], []
+    for crop, true in zip(crops, landmarks.astype(np.float64), strict=True):
+        guess = true + rng.normal(size=2) * 5
+        face = Face((20.0, 20.0, 108.0, 108.0), 1.0, guess, "five")
+        refined = landmark_refiner()(crop, face)
+        np.testing.assert_array_equal(refined.landmarks, guess)
+        before.append(off(face, true))
+        after.append(off(refined, true))
+    assert np.mean(after) < 0.7 * np.mean(before)
+
+
+def test_a_moved_canvas_is_laid_back() -> None:
+    crops, _, landmarks = synthetic_faces(12, 1, seed=7)
+    before, after = [], []
+    for crop, true in zip(crops, landmarks.astype(np.float64), strict=True):
+        shift = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, -4.0]])
+        moved = np.asarray(cv2.warpAffine(crop, shift, (128, 128), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        laid = realigned(moved, landmark_refiner())
+        assert laid.shape == crop.shape
+        straight = align(crop, Face((0, 0, 1, 1), 1.0, true, "five"), "canvas", 128, 128).astype(float)
+        before.append(np.abs(moved - straight).mean())
+        after.append(np.abs(laid - straight).mean())
+    assert np.mean(after) < 0.7 * np.mean(before)
+
+
+def test_onnxruntime_and_our_reference_tell_the_same() -> None:
+    graph = read_graph(LANDMARKS)
+    refiner = landmark_refiner()
+    crop = draw_face(0, 112)
+    identity = np.eye(2, 3)
+    told = refiner._offsets(crop, identity)
+    pixels = (warp_to(crop, identity, TEMPLATES["arcface"].box, 64, 64).astype(np.float32) - 127.5) / 127.5
+    (expected,) = run(graph, {graph.inputs[0]: pixels.transpose(2, 0, 1)[None]}).values()
+    assert np.abs(told - expected.reshape(5, 2)).max() <= 1 / 32 + 1e-3
+
+
+def test_every_face_of_a_detector_is_refined_and_kept_so(tmp_path: Path) -> None:
+    photo, raw = draw_face(0), DlibDetector()
+    refined = load_detector("dlib_refined")
+    assert isinstance(refined, RefinedDetector)
+    assert (refined.name, load_detector("dlib").name) == ("dlib_refined", "dlib")
+    assert raw.version in refined.version
+    (plain,), (face,) = raw.detect(photo), refined.detect(photo)
+    assert plain.refined is None
+    assert face.refined is not None
+    assert (face.box, face.scheme) == (plain.box, plain.scheme)
+    assert np.abs(align(photo, face, "arcface", 96, 96).astype(int) - align(photo, plain, "arcface", 96, 96)).max() > 10
+    np.testing.assert_array_equal(align(photo, face, "dlib", 96, 96), align(photo, plain, "dlib", 96, 96))
+    np.testing.assert_array_equal(align(photo, face, "box", 96, 96), align(photo, plain, "box", 96, 96))
+    path = write_photo(tmp_path / "a.png", photo)
+    for _ in range(2):  # the second time from the table
+        (kept,) = benchmark_faces([path], refined, CropCache(tmp_path / "cache"))
+        assert kept is not None
+        assert kept.refined is not None
+        np.testing.assert_array_equal(kept.refined, face.refined)
