@@ -213,6 +213,7 @@ CASES = [
     Case(
         "unknown teacher", "distill facelet_xs --teacher nobody --data {shards} --aligned --batch 2", "model 'nobody'"
     ),
+    Case("nothing to realign", "distill facelet_xs --teacher {m.onnx} --realign", "--realign: is for crops that come"),
     Case("teacher left out", "distill facelet_xs --data {shards}", "Missing option '--teacher'"),
     Case(
         "teachers of two sizes averaged",

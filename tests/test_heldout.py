@@ -134,7 +134,7 @@ def test_the_card_says_so(tmp_path: Path, cli: Callable[..., Ended]) -> None:
     folder = write_people(tmp_path / "people", names_by_hash(1, True) + names_by_hash(4, False))
     options = ["--data", folder, "--aligned", "--epochs", 0.5, "--batch", 4, "--threads", 1, "--quiet"]
     options += ["--teacher", photo_model(tmp_path / "t.onnx"), "--recipe", "mixing"]
-    ended = cli("distill", "facelet_xs", *options, "--exclude-heldout", "--out", tmp_path / "run")
+    ended = cli("distill", "facelet_xs", *options, "--exclude-heldout", "--realign", "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
     assert load_model(tmp_path / "run" / "model.onnx").card.data == f"people, {HELDOUT_NOTE}"
     refused = cli("distill", "facelet_xs", "--teacher", tmp_path / "t.onnx", "--exclude-heldout")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from conftest import Ended
 from drawn_faces import draw_face, write_photo
 from facelet.data.synthetic import synthetic_faces
 from facelet.data.synthetic_transfer import synthetic_transfer_set
@@ -82,6 +85,20 @@ def test_a_run_learns_and_its_file_refines(transfer: TransferSet, tmp_path: Path
     assert LandmarkRefiner(trained.model).version != landmark_refiner().version
     with pytest.raises(ModelError, match="gives landmarks, not embeddings"):
         Embedder.load(trained.model)
+
+
+def test_the_command_trains_on_a_folder_of_crops(tmp_path: Path, cli: Callable[..., Ended]) -> None:
+    for number, crop in enumerate(synthetic_faces(24, 1, seed=1)[0]):
+        write_photo(tmp_path / "crops" / f"{number}.png", crop)
+    options = ["--data", tmp_path / "crops", "--aligned", "--out", tmp_path / "run", "--batch", 8, "--json"]
+    ended = cli("train", "landmarks", *options, "--epochs", 1)
+    assert ended.code == 0, ended.err
+    said = json.loads(ended.out)
+    assert said["held_px"] > 0
+    assert LandmarkRefiner(Path(said["model"])).version
+    again = cli("train", "landmarks", *options)
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert "holds a run already" in again.err
 
 
 def test_a_face_recognition_net_is_no_net_of_landmarks() -> None:
