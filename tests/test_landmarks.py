@@ -25,7 +25,7 @@ from facelet.faces.detect import DlibDetector, Face
 from facelet.faces.detectors import load_detector
 from facelet.faces.landmarks import five_landmarks
 from facelet.faces.refine import LandmarkRefiner, RefinedDetector, landmark_refiner, realigned
-from facelet.faces.similarity import similarity
+from facelet.faces.similarity import moved, moved_back, similarity
 from facelet.faces.templates import TEMPLATES
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.reference import run
@@ -44,14 +44,21 @@ def transfer() -> TransferSet:
     return synthetic_transfer_set(60, 4, seed=3)
 
 
+def test_points_are_moved_as_a_photo_is_and_back() -> None:
+    matrix = similarity(POINTS, POINTS[::-1] * 0.7 + 4)
+    there = moved(POINTS, matrix)
+    np.testing.assert_allclose(there, cv2.transform(POINTS[None], matrix)[0], atol=1e-9)
+    np.testing.assert_allclose(moved_back(there, matrix), POINTS, atol=1e-9)
+
+
 def test_a_moved_crop_has_its_points_where_the_offset_says() -> None:
     """Five dots on the template are found again where the points are told to be."""
     canvas = np.zeros((1, 128, 128, 3), np.uint8)
     for x, y in np.rint(POINTS + 8).astype(int):
         canvas[0, y - 1 : y + 2, x - 1 : x + 2] = 255
-    moved = moved_crops(canvas, np.zeros(32, np.int64), 112, np.random.default_rng(0))
+    crops = moved_crops(canvas, np.zeros(32, np.int64), 112, np.random.default_rng(0))
     lit = 0
-    for pixels, offset in zip(moved.pixels.numpy(), moved.offset.numpy().reshape(-1, 5, 2), strict=True):
+    for pixels, offset in zip(crops.pixels.numpy(), crops.offset.numpy().reshape(-1, 5, 2), strict=True):
         grey = pixels.astype(float).mean(2) - np.median(pixels)
         for x, y in POINTS + offset:
             if 4 < x < 107 and 4 < y < 107:
@@ -117,8 +124,7 @@ def test_the_shipped_card_is_true() -> None:
 def off(face: Face, truth: NDArray[np.float64]) -> float:
     """Mean distance between the template's points laid by a face and by its true landmarks, template pixels."""
     laid, true = similarity(five_landmarks(face), POINTS), similarity(truth, POINTS)
-    photo = (POINTS - laid[:, 2]) @ np.linalg.inv(laid[:, :2]).T
-    return float(np.linalg.norm(photo @ true[:, :2].T + true[:, 2] - POINTS, axis=1).mean())
+    return float(np.linalg.norm(moved(moved_back(POINTS, laid), true) - POINTS, axis=1).mean())
 
 
 def test_the_shipped_net_brings_synthetic_faces_nearer_to_their_template() -> None:
@@ -140,11 +146,11 @@ def test_a_moved_canvas_is_laid_back() -> None:
     before, after = [], []
     for crop, true in zip(crops, landmarks.astype(np.float64), strict=True):
         shift = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, -4.0]])
-        moved = np.asarray(cv2.warpAffine(crop, shift, (128, 128), borderMode=cv2.BORDER_REPLICATE), np.uint8)
-        laid = realigned(moved, landmark_refiner())
+        shifted = np.asarray(cv2.warpAffine(crop, shift, (128, 128), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        laid = realigned(shifted, landmark_refiner())
         assert laid.shape == crop.shape
         straight = align(crop, Face((0, 0, 1, 1), 1.0, true, "five"), "canvas", 128, 128).astype(float)
-        before.append(np.abs(moved - straight).mean())
+        before.append(np.abs(shifted - straight).mean())
         after.append(np.abs(laid - straight).mean())
     assert np.mean(after) < 0.7 * np.mean(before)
 

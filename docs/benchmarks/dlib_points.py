@@ -16,7 +16,7 @@ from facelet.data.lfw import load_lfw
 from facelet.faces import landmarks
 from facelet.faces.crops import CropCache, benchmark_faces
 from facelet.faces.detect import DlibDetector, Face, YuNetDetector
-from facelet.faces.similarity import similarity
+from facelet.faces.similarity import moved, similarity
 
 FAR = 20.0
 """Root-mean-square distance in template pixels from which two detectors mean two faces."""
@@ -27,9 +27,7 @@ RIDGE = 1e-3
 
 def upright(face: Face, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of a photo after the similarity that brings the face's "dlib5" upright."""
-    matrix = similarity(face.landmarks, landmarks._UPRIGHT)
-    moved: NDArray[np.float64] = points @ matrix[:, :2].T + matrix[:, 2]
-    return moved
+    return moved(points, similarity(face.landmarks, landmarks._UPRIGHT))
 
 
 def main(lfw: Path, yunet: Path) -> None:

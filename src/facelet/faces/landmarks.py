@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facelet.errors import InputError
 from facelet.faces.detect import Face
-from facelet.faces.similarity import similarity
+from facelet.faces.similarity import moved, moved_back, similarity
 
 # Measured: mean place of dlib's five points on 875 crops of the transfer set (the first 150 of each of shards 0 to 5;
 # dlib found no face in 25 of those 900), each crop brought to "arcface" by its own "five" landmarks.
@@ -61,10 +61,9 @@ def five_of_dlib5(points: NDArray[np.float64]) -> NDArray[np.float64]:
         InputError: as `similarity`.
     """
     matrix = similarity(points, _UPRIGHT)
-    moved = points @ matrix[:, :2].T + matrix[:, 2] - _UPRIGHT
-    five = _FIVE + (moved.ravel() @ _FIVE_BY_MOVE).reshape(5, 2)
-    back: NDArray[np.float64] = (five - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    return back
+    off = moved(points, matrix) - _UPRIGHT
+    five = _FIVE + (off.ravel() @ _FIVE_BY_MOVE).reshape(5, 2)
+    return moved_back(five, matrix)
 
 
 def five_landmarks(face: Face) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from facelet.errors import ModelError
 from facelet.faces.align import align, fit_box, warp_to
 from facelet.faces.detect import Detector, Face
 from facelet.faces.landmarks import five_landmarks
-from facelet.faces.similarity import similarity
+from facelet.faces.similarity import moved, moved_back, similarity
 from facelet.faces.templates import load_template
 from facelet.model_files import LANDMARKS, load_model
 from facelet.onnx_session import open_session
@@ -61,8 +61,7 @@ class LandmarkRefiner:
         """
         places = self._template.points["five"]
         matrix = similarity(five_landmarks(face), places)
-        seen = places + self._offsets(image, matrix)
-        return replace(face, refined=(seen - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T)
+        return replace(face, refined=moved_back(places + self._offsets(image, matrix), matrix))
 
     def _offsets(self, image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far each point lies from its place under `matrix`, `(5, 2)` template pixels."""
@@ -109,7 +108,7 @@ def realigned(crop: NDArray[np.uint8], refiner: LandmarkRefiner) -> NDArray[np.u
     canvas = load_template("canvas")
     points = canvas.points["five"]
     matrix = fit_box(np.eye(2, 3), canvas.box, side, side)
-    face = Face((0.0, 0.0, float(side), float(side)), 1.0, points @ matrix[:, :2].T + matrix[:, 2], "five")
+    face = Face((0.0, 0.0, float(side), float(side)), 1.0, moved(points, matrix), "five")
     return align(crop, refiner(crop, face), "canvas", side, side)
 
 

@@ -1,4 +1,4 @@
-"""The rotation, scale and shift between two sets of points."""
+"""The rotation, scale and shift between two sets of points, and points under it."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def similarity(landmarks: NDArray[np.float64], points: NDArray[np.float64]) -> N
     factor = complex(np.sum(q * np.conj(p)) / spread)
     rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
     return np.column_stack([rotation, target_mean - rotation @ source_mean])
+
+
+def moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points `(k, 2)` under a matrix `(2, 3)` as `similarity` gives it: photo pixels to template pixels."""
+    there: NDArray[np.float64] = points @ matrix[:, :2].T + matrix[:, 2]
+    return there
+
+
+def moved_back(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `moved` was given: template pixels to photo pixels, `(k, 2)`."""
+    back: NDArray[np.float64] = (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    return back

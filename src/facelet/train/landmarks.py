@@ -19,6 +19,7 @@ from torch.nn import functional
 from facelet.data.transfer import TransferSet
 from facelet.data.views import BORDER
 from facelet.faces.align import warp_to
+from facelet.faces.similarity import moved
 from facelet.faces.templates import TEMPLATES
 from facelet.train.distill import normalize_pixels
 from facelet.train.loop import Watcher
@@ -89,11 +90,11 @@ def held_distance(net: nn.Module, transfer: TransferSet, held: NDArray[np.int64]
     """
     rows = held[np.linspace(0, len(held) - 1, min(len(held), MEASURED)).astype(np.int64)]
     size = int(net.input_size)  # type: ignore[arg-type]
-    moved = moved_crops(transfer.crops, rows, size, np.random.default_rng([seed, 0x401D]))
+    crops = moved_crops(transfer.crops, rows, size, np.random.default_rng([seed, 0x401D]))
 
     def watch(net: nn.Module) -> dict[str, float]:
         with torch.inference_mode():
-            return {"held_px": float(_distance(net(normalize_pixels(moved.pixels)) - moved.offset))}
+            return {"held_px": float(_distance(net(normalize_pixels(crops.pixels)) - crops.offset))}
 
     return watch
 
@@ -113,7 +114,7 @@ def moved_crops(crops: NDArray[np.uint8], index: NDArray[np.int64], size: int, r
         if rng.random() < 0.5:
             crop, points = np.ascontiguousarray(crop[:, ::-1]), _mirrored(points)
         matrix = _some_similarity(rng)
-        offset[row] = points @ matrix[:, :2].T + matrix[:, 2] - _POINTS
+        offset[row] = moved(points, matrix) - _POINTS
         from_canvas = np.column_stack([matrix[:, :2], matrix[:, 2] - matrix[:, :2] @ [BORDER, BORDER]])
         warped = warp_to(_blurred(crop, rng), from_canvas, _TEMPLATE.box, size, size)
         pixels[row] = cv2.transform(warped, _some_light(rng))
