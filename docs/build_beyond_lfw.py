@@ -301,7 +301,7 @@ the teacher learned from is not known to us. Unlabelled crops of the same people
 
 At the card's threshold for FAR 1e-3 the students accept {min(fars):.2e} to {max(fars):.2e} of the impostor couples, at that
 for 1e-2 {min(loose):.2e} to {max(loose):.2e}, though the thresholds come from other photos (LFW View 1) with another
-detector (dlib): they carry over. The order of the students is that of LFW, but that mobilenet_v2_050 is level with nn4_small2. At
+detector (dlib, landmarks refined): they carry over. The order of the students is that of LFW, but that mobilenet_v2_050 is level with nn4_small2. At
 FAR 1e-3 facelet_s lies {percent(-short["facelet_s"])} points above this teacher, facelet_xs {percent(short["facelet_xs"])} below it,
 mobilenet_v2_050 and nn4_small2 {percent(short["nn4_small2"])}, mobilenet_v2_035 {percent(short["mobilenet_v2_035"])}; the other teacher, face-reidentification-retail-0095, has
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because

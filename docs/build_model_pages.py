@@ -74,21 +74,34 @@ def machine(card: Card) -> str:
     return "One GPU for six minutes, one CPU core for the rest" if on_gpu(card) else "CPU cores, no accelerator"
 
 
+def head(model: Model, what: str, rows: list[tuple[str, str]]) -> list[str]:
+    """The first lines of a page: what the model is, and a table of what its file says and of more rows."""
+    facts = [
+        ("parameters (with batch-norm statistics)", f"{model.card.parameters:,}"),
+        ("multiply-accumulates", f"{model.card.macs:,}"),
+        ("file", f"{model.size_bytes:,} bytes"),
+        ("sha256", f"`{model.sha256}`"),
+        *rows,
+    ]
+    return [f"# {model.card.name}", "", what, "", "| | |", "|---|---|", *(f"| {n} | {v} |" for n, v in facts)]
+
+
 def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
     """One model's card for people."""
     card = model.card
     rows = [
-        ("parameters (with batch-norm statistics)", f"{card.parameters:,}"),
-        ("multiply-accumulates", f"{card.macs:,}"),
-        ("file", f"{model.path.stat().st_size:,} bytes"),
-        ("sha256", f"`{model.sha256}`"),
         ("input", f"{card.height}x{card.width} RGB, `(pixel - 127.5) / 127.5`, template `{card.template}`"),
         ("output", f"{card.embedding_size} numbers, unit length; compare by squared Euclidean distance"),
         *((f"threshold at FAR {far}", f"{value:.4f}") for far, value in sorted(card.thresholds.items())),
     ]
-    lines = [f"# {card.name}", "", WHAT[card.name], "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += ["", "## Measured", "", "LFW View 2, ten folds, no flip averaging:", ""]
+    lines = [
+        *head(model, WHAT[card.name], rows),
+        "",
+        "## Measured",
+        "",
+        "LFW View 2, ten folds, no flip averaging:",
+        "",
+    ]
     lines += [
         "| detector | accuracy % | AUC | EER % | TAR % at FAR 1e-2 | TAR % at FAR 1e-3 | faces not found |",
         "|---|---|---|---|---|---|---|",
@@ -236,10 +249,6 @@ def landmarks_page() -> str:
     model = load_model(LANDMARKS)
     card = model.card
     rows = [
-        ("parameters (with batch-norm statistics)", f"{card.parameters:,}"),
-        ("multiply-accumulates", f"{card.macs:,} for each face"),
-        ("file", f"{model.size_bytes:,} bytes"),
-        ("sha256", f"`{model.sha256}`"),
         (
             "input",
             f"{card.height}x{card.width} RGB, `(pixel - 127.5) / 127.5`, template `{card.template}` by the detector's landmarks",
@@ -250,9 +259,8 @@ def landmarks_page() -> str:
             f"{card.metrics['held_px']:.2f} pixels of 112, root mean square; their own alignment's errors among them",
         ),
     ]
-    lines = [f"# {card.name}", "", LANDMARKS_WHAT, "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += [
+    lines = [
+        *head(model, LANDMARKS_WHAT, rows),
         "",
         "What it is worth on LFW: [evaluation](../evaluation.md#landmarks-placed-anew), and the rows of each model's page.",
         "",

@@ -105,7 +105,7 @@ CASES = [
     Case(
         "near detector",
         f"{VERIFY} --detector yunt",
-        "did you mean 'yunet'? known: dlib, dlib_refined, yunet,",
+        "did you mean 'yunet'? known: dlib, dlib_refined, yunet, yunet_refined",
     ),
     Case(
         "detector file missing", f"{VERIFY} --detector yunet --detector-model {{absent.onnx}}", "absent.onnx: no such"

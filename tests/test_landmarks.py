@@ -20,11 +20,12 @@ from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
 from facelet.errors import ModelError
 from facelet.faces.align import align, warp_to
+from facelet.faces.canvas import realigned
 from facelet.faces.crops import CropCache, benchmark_faces
 from facelet.faces.detect import DlibDetector, Face
 from facelet.faces.detectors import load_detector
 from facelet.faces.landmarks import five_landmarks
-from facelet.faces.refine import LandmarkRefiner, RefinedDetector, landmark_refiner, realigned
+from facelet.faces.refine import LandmarkRefiner, RefinedDetector, landmark_refiner
 from facelet.faces.similarity import moved, moved_back, similarity
 from facelet.faces.templates import TEMPLATES
 from facelet.graph.onnx_io import read_graph

@@ -221,16 +221,15 @@ def _lfw(data: Path, view: int, detector: str, detector_model: Path | None, show
 def _synthetic(seed: int) -> Photos:
     """Synthetic people on the canvas, whose landmarks are the template's."""
     from facelet.data.synthetic import synthetic_pairs
+    from facelet.faces.canvas import CANVAS_POINTS
     from facelet.faces.detect import Face
-    from facelet.faces.templates import load_template
     from facelet.studies.study import Photos
 
     pairs, crops = synthetic_pairs(QUICK_PAIRS, seed=seed)
-    points = load_template("arcface").points["five"] + 8.0  # the canvas is the template with 8 pixels around it
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    (left, top), (right, bottom) = CANVAS_POINTS.min(axis=0), CANVAS_POINTS.max(axis=0)
     width, height = right - left, bottom - top
     box = (left - 0.45 * width, top - 0.9 * height, right + 0.45 * width, bottom + 0.6 * height)
-    face = Face(box=tuple(float(v) for v in box), score=1.0, landmarks=points, scheme="five")  # type: ignore[arg-type]
+    face = Face(box=tuple(float(v) for v in box), score=1.0, landmarks=CANVAS_POINTS, scheme="five")  # type: ignore[arg-type]
     return Photos(pairs, lambda index: crops[index], (face,) * len(crops), f"{QUICK_PAIRS} synthetic pairs")
 
 

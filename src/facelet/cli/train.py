@@ -339,8 +339,9 @@ def open_data(
         return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
     from facelet.assets import cache_dir
     from facelet.data.views import CANVAS
+    from facelet.faces.canvas import realigned
     from facelet.faces.crops import VERSION as CROPS_VERSION
-    from facelet.faces.refine import landmark_refiner, realigned
+    from facelet.faces.refine import landmark_refiner
     from facelet.photo import face_crops
 
     finder = None if aligned else open_detector(detector, detector_model)

@@ -9,19 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.backends import onnxruntime_runner
 from facelet.errors import ModelError
-from facelet.faces.align import align, fit_box, warp_to
+from facelet.faces.align import warp_to
 from facelet.faces.detect import Detector, Face
 from facelet.faces.landmarks import five_landmarks
-from facelet.faces.similarity import moved, moved_back, similarity
+from facelet.faces.similarity import moved_back, similarity
 from facelet.faces.templates import load_template
 from facelet.model_files import LANDMARKS, load_model
-from facelet.onnx_session import open_session
 
 REFINED = "_refined"
 """Behind a detector's name where its landmarks are mended."""
@@ -48,8 +47,7 @@ class LandmarkRefiner:
         if self._card.output != "landmarks" or self._card.embedding_size != 10:
             raise ModelError(f"{path}: gives no five landmarks; give a file that `facelet train landmarks` wrote")
         self._template = load_template(self._card.template)
-        self._session: Any = open_session(str(path), threads=1)
-        self._input: str = self._session.get_inputs()[0].name
+        self._run = onnxruntime_runner(model, threads=1)
         self.version = model.sha256[:16]
 
     def __call__(self, image: NDArray[np.uint8], face: Face) -> Face:
@@ -66,11 +64,8 @@ class LandmarkRefiner:
     def _offsets(self, image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far each point lies from its place under `matrix`, `(5, 2)` template pixels."""
         crop = warp_to(image, matrix, self._template.box, self._card.height, self._card.width)
-        pixels = (crop.astype(np.float32) - np.array(self._card.mean, np.float32)) * np.array(
-            self._card.scale, np.float32
-        )
-        (told,) = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
-        return np.rint(np.asarray(told, np.float64).reshape(5, 2) / STEP) * STEP
+        told = self._run(crop[None]).astype(np.float64)
+        return np.rint(told.reshape(5, 2) / STEP) * STEP
 
 
 class RefinedDetector:
@@ -93,23 +88,6 @@ class RefinedDetector:
         """Returns the likeliest face of a photo that is known to show one."""
         face = self._detector.guess(image)
         return None if face is None else self._refiner(image, face)
-
-
-def realigned(crop: NDArray[np.uint8], refiner: LandmarkRefiner) -> NDArray[np.uint8]:
-    """A crop on the canvas of transfer sets, laid anew.
-
-    Args:
-        crop: `(side, side, 3)` uint8 RGB, with landmarks where the template "canvas" has them.
-
-    Returns:
-        Of the same size; beyond the crop its border pixels are repeated.
-    """
-    side = crop.shape[0]
-    canvas = load_template("canvas")
-    points = canvas.points["five"]
-    matrix = fit_box(np.eye(2, 3), canvas.box, side, side)
-    face = Face((0.0, 0.0, float(side), float(side)), 1.0, moved(points, matrix), "five")
-    return align(crop, refiner(crop, face), "canvas", side, side)
 
 
 @lru_cache(maxsize=1)

@@ -7,17 +7,16 @@ from collections.abc import Callable
 import cv2
 import torch
 
-from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet
 from facelet.model import Card
 from facelet.nets.landmark_net import LandmarkNet
 from facelet.nets.size import count_macs, count_parameters
 from facelet.train.export import export_onnx
 from facelet.train.landmarks import LandmarkTask, held_distance
-from facelet.train.loop import Tick, train
+from facelet.train.loop import Tick
 from facelet.train.measure import TEMPLATE, split_holdout
-from facelet.train.options import CommonOptions, check_batch, check_training, run_identity
-from facelet.train.run import MODEL_FILE, Run, count_steps, loop_config, own_folder
+from facelet.train.options import CommonOptions, check_batch, check_training
+from facelet.train.run import MODEL_FILE, Run, count_steps, data_seen, own_folder, run_task
 
 NET = "landmarks"
 
@@ -45,27 +44,14 @@ def train_landmarks(
     check_training(options)
     train_index, held = split_holdout(transfer.n_images, HOLDOUT, options.seed)
     check_batch(options, len(train_index))
-    last: dict[str, float] = {}
-
-    def tick(tick: Tick) -> None:
-        last.update(tick.figures)
-        if on_tick is not None:
-            on_tick(tick)
-
     with own_folder(options):
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         start = LandmarkNet()
-        net = train(
-            LandmarkTask(start, transfer, train_index, batch_size=options.batch_size, seed=options.seed),
-            loop_config(options, count_steps(options, len(train_index), options.batch_size)),
-            options.out,
-            identity=run_identity(options, [transfer.key]),
-            resume=options.resume,
-            watch=held_distance(start, transfer, held, options.seed),
-            on_tick=tick,
-        )
-        seen = [*transfer.sources, *([HELDOUT_NOTE] if transfer.without_heldout else [])]
+        task = LandmarkTask(start, transfer, train_index, batch_size=options.batch_size, seed=options.seed)
+        steps = count_steps(options, len(train_index), options.batch_size)
+        watch = held_distance(start, transfer, held, options.seed)
+        net, last = run_task(options, task, transfer, steps, watch, on_tick, [])
         card = Card(
             name=options.name or NET,
             height=LandmarkNet.input_size,
@@ -75,7 +61,7 @@ def train_landmarks(
             normalized=False,
             parameters=count_parameters(net),
             macs=count_macs(net, LandmarkNet.input_size),
-            data=", ".join(seen),
+            data=data_seen(options, transfer),
             recipe=command,
             output="landmarks",
         )

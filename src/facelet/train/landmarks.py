@@ -23,6 +23,7 @@ from facelet.faces.similarity import moved
 from facelet.faces.templates import TEMPLATES
 from facelet.train.distill import normalize_pixels
 from facelet.train.loop import Watcher
+from facelet.train.measure import MEASURED_CROPS, spread_rows
 
 ROTATION_DEG, LOG_SCALE, SHIFT = 3.0, 0.05, 2.5
 """Standard deviations of how a crop is moved; the shift in template pixels."""
@@ -36,9 +37,6 @@ and of those that are blurred; the strongest blur in canvas pixels."""
 
 BETA = 2.0
 """Template pixels up to which an error counts by its square."""
-
-MEASURED = 1024
-"""Most of the held-out crops that are measured on."""
 
 _TEMPLATE = TEMPLATES["arcface"]
 _POINTS = _TEMPLATE.points["five"]
@@ -88,7 +86,7 @@ def held_distance(net: nn.Module, transfer: TransferSet, held: NDArray[np.int64]
     Args:
         held: their numbers, `(n,)` int64 ascending.
     """
-    rows = held[np.linspace(0, len(held) - 1, min(len(held), MEASURED)).astype(np.int64)]
+    rows = held[spread_rows(len(held), MEASURED_CROPS)]
     size = int(net.input_size)  # type: ignore[arg-type]
     crops = moved_crops(transfer.crops, rows, size, np.random.default_rng([seed, 0x401D]))
 

@@ -26,6 +26,11 @@ def split_holdout(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64]
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def spread_rows(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of n rows, evenly spread, ascending."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def clean_pixels(net: nn.Module, transfer: TransferSet, index: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Crops as they are at a net's input size, `(n, size, size, 3)` RGB."""
     size = int(net.input_size)  # type: ignore[arg-type]
@@ -51,7 +56,7 @@ def held_cosine(net: nn.Module, transfer: TransferSet, held: NDArray[np.int64], 
         held: their numbers, `(n,)` int64 ascending.
         target: what the student should say of each, `(n, d)` float32 unit vectors.
     """
-    rows = np.linspace(0, len(held) - 1, min(len(held), MEASURED_CROPS)).astype(np.int64)
+    rows = spread_rows(len(held), MEASURED_CROPS)
     pixels, target = clean_pixels(net, transfer, held[rows]), target[rows]
 
     def watch(net: nn.Module) -> dict[str, float]:

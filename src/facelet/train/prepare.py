@@ -21,7 +21,7 @@ from facelet.nets.scaled import base_name
 from facelet.train.crew import check_workers
 from facelet.train.distill import HINTS, DistillTask, Hint
 from facelet.train.losses import TERMS
-from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels
+from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels, spread_rows
 from facelet.train.online import Faculty, OnlineTask
 from facelet.train.options import DistillOptions
 from facelet.train.resizing import Resizing
@@ -208,7 +208,7 @@ def _target(
     target = fit_target(said, options.join, int(net.embedding_size))  # type: ignore[arg-type]
     if options.warm_start is None or options.warm_start.suffix == ".npz":
         return target
-    rows = np.linspace(0, len(index) - 1, min(len(index), TURNED_CROPS)).astype(np.int64)
+    rows = spread_rows(len(index), TURNED_CROPS)
     goal = embed_pixels(net.eval(), clean_pixels(net, transfer, index[rows]))
     net.train()
     return target.turned_onto([part[rows] for part in said], goal)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +29,9 @@ from facelet.nets.warm_start import warm_start
 from facelet.train.checkpoint import load_student
 from facelet.train.distill import DistillTask, normalize_pixels
 from facelet.train.export import export_onnx
-from facelet.train.loop import LoopConfig, Tick, Watcher, train
+from facelet.train.loop import LoopConfig, Task, Tick, Watcher, train
 from facelet.train.losses import check_loss
-from facelet.train.measure import TEMPLATE, clean_pixels, held_cosine, joined_watch, split_holdout
+from facelet.train.measure import TEMPLATE, clean_pixels, held_cosine, joined_watch, split_holdout, spread_rows
 from facelet.train.online import OnlineTask
 from facelet.train.options import (
     CommonOptions,
@@ -192,7 +191,7 @@ def count_steps(options: CommonOptions, n: int, batch_size: int) -> int:
 
 def _some_pixels(net: nn.Module, transfer: TransferSet) -> Tensor:
     """Evenly spread crops as a net eats them."""
-    index = np.linspace(0, transfer.n_images - 1, min(transfer.n_images, STATISTICS_CROPS)).astype(np.int64)
+    index = spread_rows(transfer.n_images, STATISTICS_CROPS)
     return normalize_pixels(torch.from_numpy(clean_pixels(net, transfer, index)))
 
 
@@ -220,7 +219,7 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
     return net, tuple(warm_start(net, options.warm_start))
 
 
-def loop_config(options: CommonOptions, steps: int) -> LoopConfig:
+def _loop_config(options: CommonOptions, steps: int) -> LoopConfig:
     """How the loop trains a run of so many steps."""
     per_epoch = steps / options.epochs
     return LoopConfig(
@@ -242,6 +241,44 @@ def loop_config(options: CommonOptions, steps: int) -> LoopConfig:
     )
 
 
+def data_seen(options: CommonOptions, transfer: TransferSet) -> str:
+    """What a card says that a run was trained on."""
+    seen = list(transfer.sources)
+    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix == ".npz"):
+        seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
+    return ", ".join(seen)
+
+
+def run_task(
+    options: CommonOptions,
+    task: Task,
+    transfer: TransferSet,
+    steps: int,
+    watch: Watcher | None,
+    on_tick: Callable[[Tick], None] | None,
+    depends_on: list[str],
+) -> tuple[nn.Module, dict[str, float]]:
+    """Trains a task in a run's folder; returns the net, on the CPU, and the figures of the last log lines."""
+    last: dict[str, float] = {}
+
+    def tick(tick: Tick) -> None:
+        last.update(tick.figures)
+        if on_tick is not None:
+            on_tick(tick)
+
+    net = train(
+        task,
+        _loop_config(options, steps),
+        options.out,
+        identity=run_identity(options, [transfer.key, *depends_on]),
+        warm_start=warm_start_key(options),
+        resume=options.resume,
+        watch=watch,
+        on_tick=tick,
+    )
+    return net.cpu(), last
+
+
 def _run(
     options: CommonOptions,
     task: DistillTask | OnlineTask | TripletTask,
@@ -255,27 +292,7 @@ def _run(
     depends_on: list[str],
 ) -> Run:
     """Trains the task and exports the student with its card."""
-    identity = run_identity(options, [transfer.key, *depends_on])
-    seen = list(transfer.sources)
-    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix == ".npz"):
-        seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
-    last: dict[str, float] = {}
-
-    def tick(tick: Tick) -> None:
-        last.update(tick.figures)
-        if on_tick is not None:
-            on_tick(tick)
-
-    net = train(
-        task,
-        loop_config(options, steps),
-        options.out,
-        identity=identity,
-        warm_start=warm_start_key(options),
-        resume=options.resume,
-        watch=watch,
-        on_tick=tick,
-    ).cpu()
+    net, last = run_task(options, task, transfer, steps, watch, on_tick, depends_on)
     size = int(net.input_size)  # type: ignore[arg-type]
     card = Card(
         name=options.name or options.student,
@@ -286,7 +303,7 @@ def _run(
         parameters=count_parameters(net),
         macs=count_macs(net, size),
         teacher=teacher,
-        data=", ".join(seen),
+        data=data_seen(options, transfer),
         recipe=command,
     )
     path = options.out / MODEL_FILE
