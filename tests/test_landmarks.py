@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from facelet.data.synthetic import synthetic_faces
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.data.transfer import TransferSet
 from facelet.embedder import Embedder
-from facelet.errors import ModelError
+from facelet.errors import FaceletError, InputError, MissingFileError, ModelError, UnknownNameError
 from facelet.faces.align import align, warp_to
 from facelet.faces.canvas import realigned
 from facelet.faces.crops import CropCache, benchmark_faces
@@ -30,7 +31,7 @@ from facelet.faces.similarity import moved, moved_back, similarity
 from facelet.faces.templates import TEMPLATES
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.reference import run
-from facelet.model_files import LANDMARKS, load_model
+from facelet.model_files import LANDMARKS, WEIGHTS, load_model
 from facelet.nets.landmark_net import LandmarkNet
 from facelet.nets.size import count_macs, count_parameters
 from facelet.train.landmark_run import NET, train_landmarks
@@ -165,6 +166,31 @@ def test_onnxruntime_and_our_reference_tell_the_same() -> None:
     pixels = (warp_to(crop, identity, TEMPLATES["arcface"].box, 64, 64).astype(np.float32) - 127.5) / 127.5
     (expected,) = run(graph, {graph.inputs[0]: pixels.transpose(2, 0, 1)[None]}).values()
     assert np.abs(told - expected.reshape(5, 2)).max() <= 1 / 32 + 1e-3
+
+
+def test_a_net_of_ones_own_refines_behind_a_plus(tmp_path: Path) -> None:
+    path = Path(shutil.copy(LANDMARKS, tmp_path / "own.onnx"))
+    own, shipped = load_detector(f"dlib+{path}"), load_detector("dlib_refined")
+    assert own.name == f"dlib+landmarks-{load_model(LANDMARKS).sha256[:8]}"  # no folder: reports are named by it
+    assert own.version == shipped.version  # of the weights, wherever they lie
+    photo = draw_face(0)
+    (mine,), (theirs,) = own.detect(photo), shipped.detect(photo)
+    np.testing.assert_array_equal(mine.refined, theirs.refined)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("dlib_refined+own.onnx", InputError, r"refines landmarks already; write dlib\+own.onnx"),
+        ("dlib+", InputError, r"write dlib\+FILE or dlib_refined"),
+        ("dlip+own.onnx", UnknownNameError, "did you mean 'dlib'"),
+        ("dlib+absent.onnx", MissingFileError, "absent.onnx"),
+        (f"dlib+{WEIGHTS / 'facelet_xs.onnx'}", ModelError, "gives no five landmarks"),
+    ],
+)
+def test_what_cannot_refine_is_one_line(name: str, error: type[FaceletError], told: str) -> None:
+    with pytest.raises(error, match=told):
+        load_detector(name)
 
 
 def test_every_face_of_a_detector_is_refined_and_kept_so(tmp_path: Path) -> None:

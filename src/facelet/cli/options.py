@@ -17,7 +17,11 @@ ModelOption = Annotated[
     str, typer.Option("--model", help="A shipped model's name (see: facelet models) or a model file.")
 ]
 DetectorOption = Annotated[
-    str, typer.Option("--detector", help="What finds the faces: dlib, yunet, dlib_refined or yunet_refined.")
+    str,
+    typer.Option(
+        "--detector",
+        help="What finds the faces: dlib, yunet, dlib_refined, yunet_refined; dlib+FILE: refined by a net of your own.",
+    ),
 ]
 DetectorModelOption = Annotated[
     Path | None, typer.Option("--detector-model", help="The detector's own model file; YuNet's is fetched without it.")

@@ -1,4 +1,4 @@
-"""Detectors by name: each as it is, and with its landmarks refined."""
+"""Detectors by name: each as it is, and with its landmarks refined by the shipped net or by one of the user's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from facelet.assets import fetch
-from facelet.errors import UnknownNameError
+from facelet.errors import InputError, UnknownNameError
 from facelet.faces import DEFAULT_DETECTOR
 from facelet.faces.detect import Detector, DlibDetector, YuNetDetector
-from facelet.faces.refine import REFINED, RefinedDetector, landmark_refiner
+from facelet.faces.refine import REFINED, LandmarkRefiner, RefinedDetector, landmark_refiner
 
 DETECTORS: dict[str, str] = {
     "dlib_refined": "dlib's detector, landmarks refined; works right after installation",
@@ -24,18 +24,28 @@ def load_detector(name: str, model_path: str | Path | None = None) -> Detector:
     """Returns a detector by name.
 
     Args:
-        name: key in `DETECTORS`.
+        name: key in `DETECTORS`; or "dlib" or "yunet", "+" and the file of a net of landmarks that refines theirs, such
+            as "dlib+runs/landmarks/model.onnx".
         model_path: file of the detector; by default the installed one (dlib) or the fetched one (YuNet).
 
     Raises:
         UnknownNameError: no such detector.
-        MissingFileError: the file is not there.
+        InputError: landmarks would be refined twice, or the detector's file is not its own.
+        MissingFileError: a file is not there.
+        ModelError: what should refine is no net of landmarks.
     """
-    if name not in DETECTORS:
-        raise UnknownNameError("detector", name, DETECTORS)
+    base, plus, own = name.partition("+")
+    if base not in DETECTORS:
+        raise UnknownNameError("detector", base, DETECTORS)
+    plain = base.removesuffix(REFINED)
+    if plus and base != plain:
+        raise InputError(f"detector {name}: refines landmarks already; write {plain}+{own}")
+    if plus and not own:
+        raise InputError(f"detector {name}: no file behind the plus; write {base}+FILE or {base}{REFINED}")
+    refiner = LandmarkRefiner(Path(own)) if plus else landmark_refiner() if base != plain else None
     path = None if model_path is None else Path(model_path)
-    found = DlibDetector(path) if name.startswith("dlib") else YuNetDetector(path or fetch("yunet"))
-    return RefinedDetector(found, landmark_refiner()) if name.endswith(REFINED) else found
+    found = DlibDetector(path) if plain == "dlib" else YuNetDetector(path or fetch("yunet"))
+    return found if refiner is None else RefinedDetector(found, refiner)
 
 
 @lru_cache(maxsize=1)

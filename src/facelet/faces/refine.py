@@ -23,7 +23,7 @@ from facelet.faces.templates import load_template
 from facelet.model_files import LANDMARKS, load_model
 
 REFINED = "_refined"
-"""Behind a detector's name where its landmarks are mended."""
+"""Behind the name of a detector whose landmarks the shipped net mends."""
 
 STEP = 1 / 16
 """Template pixels that offsets are rounded to: what processors add up differently stays far below it, so that they lay
@@ -49,6 +49,8 @@ class LandmarkRefiner:
         self._template = load_template(self._card.template)
         self._run = onnxruntime_runner(model, threads=1)
         self.version = model.sha256[:16]
+        self.suffix = REFINED if path == LANDMARKS else f"+{self._card.name}-{self.version[:8]}"
+        """Behind the name of a detector whose landmarks it mends."""
 
     def __call__(self, image: NDArray[np.uint8], face: Face) -> Face:
         """The face with `refined` landmarks.
@@ -77,7 +79,7 @@ class RefinedDetector:
 
     def __init__(self, detector: Detector, refiner: LandmarkRefiner) -> None:
         self._detector, self._refiner = detector, refiner
-        self.name = detector.name + REFINED
+        self.name = detector.name + refiner.suffix
         self.version = f"{detector.version}-refined-{refiner.version}"
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
