@@ -281,7 +281,7 @@ def landmarks_page() -> str:
         "## Limits",
         "",
         "- It learned from crops moved by 3 degrees, 5 % and 2.5 pixels of 112 (standard deviations, in three of ten twice as",
-        "  far); how it mends what lies farther off has not been measured. What shows no face stays without one.",
+        "  far); how it mends what lies farther off: [measured](../evaluation.md#landmarks-placed-anew). What shows no face stays without one.",
         "- Trained on small, mostly frontal faces; how it does on profiles has not been measured.",
         "",
     ]
