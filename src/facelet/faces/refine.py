@@ -1,7 +1,8 @@
 """A detector's landmarks placed anew by a small net of our own, so that every detector lays faces the same way.
 
 The net sees the face as the detector's landmarks lay it, and tells how far from the template each point lies. Asking it
-again about the result makes nothing better (View 1, both detectors, `facelet_s` and `facelet_xs`).
+again about the result makes nothing better of what our detectors give (View 1, `facelet_s` and `facelet_xs`); where
+landmarks are far off it does (docs/evaluation.md).
 """
 
 from __future__ import annotations
