@@ -36,8 +36,10 @@ READ_AHEAD = 512
 """Encoded crops that are held while they are decoded."""
 
 Align = Callable[[Path], NDArray[np.uint8] | None]
-Realign = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Makes the 128x128 canvas crop of a photo; None where the photo has no usable face and is left out."""
+
+Realign = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Lays a 128x128 canvas crop anew."""
 
 Progress = Callable[[int, int], None]
 
@@ -153,6 +155,11 @@ def open_transfer_set(
         found = _read_pack(pack, key)
     # another folder may hold the same photos
     return found if shards else replace(found, sources=(source.resolve().name,))
+
+
+def spread_rows(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of n rows, evenly spread, ascending."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def _is_image(path: Path) -> bool:

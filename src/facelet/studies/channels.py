@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from facelet.backends import network_input
 from facelet.canvas import canvas_inputs
+from facelet.data.transfer import spread_rows
 from facelet.errors import training_extra
 from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph
@@ -63,7 +63,7 @@ def _row(measured: Accuracy, arm: str, share: float | None, paths: list[Path]) -
 def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, list[Path]]]:
     """Arm, share that stays, and files: one, or one a seed."""
     steps = QUICK_STEPS if context.quick else STEPS
-    spread = np.linspace(0, len(context.learn) - 1, QUICK_IMAGES if context.quick else IMAGES).astype(np.int64)
+    spread = spread_rows(len(context.learn), QUICK_IMAGES if context.quick else IMAGES)
     images = network_input(canvas_inputs(model.card, context.learn[spread]), model.card)
     original = read_graph(model.path)
     for share in QUICK_SHARES if context.quick else SHARES:

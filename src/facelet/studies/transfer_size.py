@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
 from facelet.data.synthetic_transfer import SYNTHETIC_SOURCES, synthetic_transfer_set
-from facelet.data.transfer import TransferSet
+from facelet.data.transfer import TransferSet, spread_rows
 from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.studies.arms import (
@@ -109,7 +109,7 @@ def _rows(context: Context, teacher: Embedder, accuracy: Accuracy, seed: int) ->
         )
         pupil = Embedder.load(path, threads=context.threads)
         own = held_out(arm.transfer, arm.holdout, seed)[0]
-        seen = arm.transfer.crops[own[np.linspace(0, len(own) - 1, min(HELD, len(own))).astype(np.int64)]]
+        seen = arm.transfer.crops[own[spread_rows(len(own), HELD)]]
         rows.append(
             {
                 "source": arm.source,

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facelet.data.transfer import TransferSet
+from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import BORDER
 from facelet.faces.align import warp_to
 from facelet.faces.similarity import moved
 from facelet.faces.templates import TEMPLATES
 from facelet.train.distill import normalize_pixels
 from facelet.train.loop import Watcher
-from facelet.train.measure import MEASURED_CROPS, spread_rows
+from facelet.train.measure import MEASURED_CROPS
 
 ROTATION_DEG, LOG_SCALE, SHIFT = 3.0, 0.05, 2.5
 """Standard deviations of how a crop is moved; the shift in template pixels."""

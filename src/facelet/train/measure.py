@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from facelet.data.transfer import TransferSet
+from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import RECIPES, view_inputs
 from facelet.faces.canvas import canvas_matrix
 from facelet.train.distill import normalize_pixels
@@ -24,11 +24,6 @@ def split_holdout(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64]
     order = np.random.default_rng([seed, 0x401D]).permutation(n)
     held = max(1, round(n * fraction))
     return np.sort(order[held:]), np.sort(order[:held])
-
-
-def spread_rows(n: int, most: int) -> NDArray[np.int64]:
-    """At most so many of n rows, evenly spread, ascending."""
-    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def clean_pixels(net: nn.Module, transfer: TransferSet, index: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from facelet.assets import cache_dir
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
-from facelet.data.transfer import TransferSet
+from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import ViewRecipe
 from facelet.errors import InputError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
@@ -21,7 +21,7 @@ from facelet.nets.scaled import base_name
 from facelet.train.crew import check_workers
 from facelet.train.distill import HINTS, DistillTask, Hint
 from facelet.train.losses import TERMS
-from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels, spread_rows
+from facelet.train.measure import TEMPLATE, clean_pixels, embed_pixels
 from facelet.train.online import Faculty, OnlineTask
 from facelet.train.options import DistillOptions
 from facelet.train.resizing import Resizing

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facelet.atomic import write_text_atomic
 from facelet.data.heldout import HELDOUT_NOTE
-from facelet.data.transfer import TransferSet
+from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import RECIPES
 from facelet.errors import InputError, MissingFileError, UnknownNameError
 from facelet.faces.canvas import canvas_matrix
@@ -31,7 +31,7 @@ from facelet.train.distill import DistillTask, normalize_pixels
 from facelet.train.export import export_onnx
 from facelet.train.loop import LoopConfig, Task, Tick, Watcher, train
 from facelet.train.losses import check_loss
-from facelet.train.measure import TEMPLATE, clean_pixels, held_cosine, joined_watch, split_holdout, spread_rows
+from facelet.train.measure import TEMPLATE, clean_pixels, held_cosine, joined_watch, split_holdout
 from facelet.train.online import OnlineTask
 from facelet.train.options import (
     CommonOptions,
