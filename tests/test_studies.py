@@ -18,12 +18,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from conftest import Ended
+from drawn_faces import draw_face
 from facelet.cli.study import _command, _told_data
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
 from facelet.errors import DeviceError, InputError
 from facelet.faces.align import align, warp_to
 from facelet.faces.detect import Face
+from facelet.faces.detectors import load_detector
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
 from facelet.lock import take
@@ -75,6 +77,21 @@ def test_without_a_name_the_studies_are_listed(cli: Callable[..., Ended]) -> Non
     assert [row["name"] for row in json.loads(cli("study", "--json").out)] == list(STUDIES)
     listed = cli("study").out
     assert all(f" {study.name} " in listed and study.title in listed for study in STUDIES.values())
+
+
+def test_the_net_of_landmarks_mends_noise_and_a_bare_box() -> None:
+    off: dict[str, list[float]] = {}
+    for seed in range(3):
+        photo = draw_face(seed)
+        (face,) = load_detector("dlib_refined").detect(photo)
+        laid = {
+            arm: CROPPINGS[arm](photo, face, "arcface", 96, np.random.default_rng(0)).astype(float)
+            for arm in (AFFINE, "affine, landmarks off by 20 %", "affine, off by 20 %, refined", SQUARE, "box, refined")
+        }
+        for arm, crop in laid.items():
+            off.setdefault(arm, []).append(float(np.abs(crop - laid[AFFINE]).mean()))
+    assert np.mean(off["affine, off by 20 %, refined"]) < 0.7 * np.mean(off["affine, landmarks off by 20 %"])
+    assert np.mean(off["box, refined"]) < 0.9 * np.mean(off[SQUARE])
 
 
 def test_ways_to_crop_by_hand() -> None:

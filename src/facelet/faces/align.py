@@ -63,10 +63,15 @@ def box_crop(image: NDArray[np.uint8], face: Face, height: int, width: int) -> N
     Returns:
         `(height, width, 3)` uint8 RGB; outside the photo its border pixels are repeated.
     """
+    return square_crop(image, *box_square(face), height, width)
+
+
+def box_square(face: Face) -> tuple[float, float, float]:
+    """Centre x and y, and side, of the square of `box_crop`, in photo pixels."""
     factor, down = _SQUARES[face.scheme]
     x0, y0, x1, y1 = face.box
     mean_side = ((x1 - x0) + (y1 - y0)) / 2
-    return square_crop(image, (x0 + x1) / 2, (y0 + y1) / 2 + down * mean_side, factor * mean_side, height, width)
+    return (x0 + x1) / 2, (y0 + y1) / 2 + down * mean_side, factor * mean_side
 
 
 def square_crop(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.faces.align import box_crop, center_crop, square_crop, warp_to
+from facelet.faces.align import box_crop, box_square, center_crop, square_crop, warp_to
 from facelet.faces.detect import Face
 from facelet.faces.landmarks import five_landmarks
+from facelet.faces.refine import landmark_refiner
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
 
@@ -22,11 +24,18 @@ EYES = (0, 1)
 """Of the five landmarks."""
 
 
-def affine(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, jitter: float = 0.0) -> Crop:
-    """The similarity of all five landmarks, each moved by noise of `jitter` per cent of the distance of the eyes."""
+def affine(
+    image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, jitter: float = 0.0, asked: int = 0
+) -> Crop:
+    """The similarity of all five landmarks.
+
+    Args:
+        jitter: noise that each coordinate is moved by first, in per cent of the distance of the eyes.
+        asked: times that the shipped net of landmarks is asked then.
+    """
     five = five_landmarks(face)
     step = jitter / 100 * float(np.linalg.norm(np.subtract(*five[list(EYES)])))
-    moved = five + rng.normal(0, 1, five.shape) * step
+    moved = _refined(image, face, five + rng.normal(0, 1, five.shape) * step, asked)
     return _laid(image, moved, template, side, range(len(moved)))
 
 
@@ -44,9 +53,24 @@ def _laid(
     return warp_to(image, matrix, laid.box, side, side)
 
 
+def _refined(image: Crop, face: Face, five: NDArray[np.float64], asked: int) -> NDArray[np.float64]:
+    for _ in range(asked):
+        five = five_landmarks(landmark_refiner()(image, replace(face, landmarks=five, scheme="five", refined=None)))
+    return five
+
+
 def square(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
     """The upright square around the detector's box that lies as the template does on average."""
     return box_crop(image, face, side, side)
+
+
+def square_refined(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, asked: int = 1) -> Crop:
+    """The similarity of the landmarks that the net finds where they lie in that square on average, `asked` times."""
+    arcface = load_template("arcface")
+    low, high = np.array(arcface.box[:2]), np.array(arcface.box[2:])
+    x, y, length = box_square(face)
+    five = (arcface.points["five"] - (low + high) / 2) * length / (high - low) + [x, y]
+    return _laid(image, _refined(image, face, five, asked), template, side, range(len(five)))
 
 
 def box(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, margin: float = 0.0) -> Crop:
@@ -69,7 +93,11 @@ CROPPINGS: dict[str, Cropper] = {
     "affine, landmarks off by 5 %": partial(affine, jitter=5.0),
     "affine, landmarks off by 10 %": partial(affine, jitter=10.0),
     "affine, landmarks off by 20 %": partial(affine, jitter=20.0),
+    "affine, refined": partial(affine, asked=1),
+    "affine, off by 20 %, refined": partial(affine, jitter=20.0, asked=1),
     SQUARE: square,
+    "box, refined": square_refined,
+    "box, refined twice": partial(square_refined, asked=2),
     "box, margin 0 %": box,
     "box, margin 10 %": partial(box, margin=10.0),
     "box, margin 20 %": partial(box, margin=20.0),
