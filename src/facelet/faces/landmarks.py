@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from facelet.errors import InputError
 from facelet.faces.detect import Face
 from facelet.faces.similarity import moved, moved_back, similarity
+from facelet.faces.templates import load_template
 
 # Measured: mean place of dlib's five points on 875 crops of the transfer set (the first 150 of each of shards 0 to 5;
 # dlib found no face in 25 of those 900), each crop brought to "arcface" by its own "five" landmarks.
@@ -79,3 +80,12 @@ def five_landmarks(face: Face) -> NDArray[np.float64]:
     if face.scheme == "dlib5":
         return five_of_dlib5(face.landmarks)
     raise InputError(f"align: no way from landmarks '{face.scheme}' to the five of the templates; known: five, dlib5")
+
+
+def landmarks_in_square(center_x: float, center_y: float, side: float) -> NDArray[np.float64]:
+    """The landmarks "five" of an average face whose "arcface" crop is that upright square, `(5, 2)` photo pixels."""
+    arcface = load_template("arcface")
+    x0, y0, x1, y1 = arcface.box
+    middle = np.array([x0 + x1, y0 + y1], dtype=np.float64) / 2
+    center = np.array([center_x, center_y], dtype=np.float64)
+    return (arcface.points["five"] - middle) * (side / (x1 - x0)) + center

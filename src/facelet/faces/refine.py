@@ -2,7 +2,7 @@
 
 The net sees the face as the detector's landmarks lay it, and tells how far from the template each point lies. Asking it
 again about the result makes nothing better of what our detectors give (View 1, `facelet_s` and `facelet_xs`); where
-landmarks are far off it does (docs/evaluation.md).
+landmarks are far off, or only guessed from a box, it does (docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.backends import onnxruntime_runner
-from facelet.errors import ModelError
-from facelet.faces.align import warp_to
+from facelet.errors import InputError, ModelError
+from facelet.faces.align import box_square, warp_to
 from facelet.faces.detect import Detector, Face
-from facelet.faces.landmarks import five_landmarks
+from facelet.faces.landmarks import five_landmarks, landmarks_in_square
 from facelet.faces.similarity import moved_back, similarity
 from facelet.faces.templates import load_template
 from facelet.model_files import LANDMARKS, load_model
@@ -53,16 +53,19 @@ class LandmarkRefiner:
         self.suffix = REFINED if path == LANDMARKS else f"+{self._card.name}-{self.version[:8]}"
         """Behind the name of a detector whose landmarks it mends."""
 
-    def __call__(self, image: NDArray[np.uint8], face: Face) -> Face:
+    def __call__(self, image: NDArray[np.uint8], face: Face, asked: int = 1) -> Face:
         """The face with `refined` landmarks.
 
         Args:
             image: the photo, `(h, w, 3)` uint8 RGB.
             face: what a detector found in it.
+            asked: times that the net is asked, each about what it told before.
         """
         places = self._template.points["five"]
-        matrix = similarity(five_landmarks(face), places)
-        return replace(face, refined=moved_back(places + self._offsets(image, matrix), matrix))
+        for _ in range(asked):
+            matrix = similarity(five_landmarks(face), places)
+            face = replace(face, refined=moved_back(places + self._offsets(image, matrix), matrix))
+        return face
 
     def _offsets(self, image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far each point lies from its place under `matrix`, `(5, 2)` template pixels."""
@@ -97,3 +100,23 @@ class RefinedDetector:
 def landmark_refiner() -> LandmarkRefiner:
     """The shipped net, loaded once."""
     return LandmarkRefiner()
+
+
+def face_in_box(image: NDArray[np.uint8], box: tuple[float, float, float, float], asked: int = 3) -> Face:
+    """The face of which only a box is known, as other detectors give it; its `refined` landmarks are told by the net.
+
+    Args:
+        image: the photo, `(h, w, 3)` uint8 RGB.
+        box: `(x0, y0, x1, y1)` in photo pixels, about as the shipped detectors draw it: from brows or forehead to chin.
+        asked: times that the net is asked, first about an average face in that box.
+
+    Raises:
+        InputError: the box has no area.
+    """
+    x0, y0, x1, y1 = box
+    if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
+        raise InputError(
+            f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}): has no area; give x0 < x1 and y0 < y1 in pixels of the photo"
+        )
+    bare = Face(box, 1.0, np.empty((0, 2)), "five")
+    return landmark_refiner()(image, replace(bare, landmarks=landmarks_in_square(*box_square(bare))), asked)

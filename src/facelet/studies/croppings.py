@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facelet.faces.align import box_crop, box_square, center_crop, square_crop, warp_to
 from facelet.faces.detect import Face
-from facelet.faces.landmarks import five_landmarks
+from facelet.faces.landmarks import five_landmarks, landmarks_in_square
 from facelet.faces.refine import landmark_refiner
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
@@ -54,9 +54,8 @@ def _laid(
 
 
 def _refined(image: Crop, face: Face, five: NDArray[np.float64], asked: int) -> NDArray[np.float64]:
-    for _ in range(asked):
-        five = five_landmarks(landmark_refiner()(image, replace(face, landmarks=five, scheme="five", refined=None)))
-    return five
+    laid = replace(face, landmarks=five, scheme="five", refined=None)
+    return five_landmarks(landmark_refiner()(image, laid, asked) if asked else laid)
 
 
 def square(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator) -> Crop:
@@ -66,11 +65,8 @@ def square(image: Crop, face: Face, template: str, side: int, rng: np.random.Gen
 
 def square_refined(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, asked: int = 1) -> Crop:
     """The similarity of the landmarks that the net finds where they lie in that square on average, `asked` times."""
-    arcface = load_template("arcface")
-    low, high = np.array(arcface.box[:2]), np.array(arcface.box[2:])
-    x, y, length = box_square(face)
-    five = (arcface.points["five"] - (low + high) / 2) * length / (high - low) + [x, y]
-    return _laid(image, _refined(image, face, five, asked), template, side, range(len(five)))
+    five = _refined(image, face, landmarks_in_square(*box_square(face)), asked)
+    return _laid(image, five, template, side, range(len(five)))
 
 
 def box(image: Crop, face: Face, template: str, side: int, rng: np.random.Generator, margin: float = 0.0) -> Crop:
