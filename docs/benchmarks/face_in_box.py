@@ -1,0 +1,113 @@
+"""What a box without landmarks is worth (`facelet.faces.refine.face_in_box`): prints the table of docs/evaluation.md.
+
+python docs/benchmarks/face_in_box.py LFW YUNET facelet_s mobilenet_v2_035    # folder, YuNet's file, models; 20 minutes
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelet.assets import cache_dir
+from facelet.data.lfw import load_lfw
+from facelet.data.pairs import Pairs
+from facelet.embedder import Embedder
+from facelet.evaluate.verification import accuracy_at, best_threshold
+from facelet.faces.align import align
+from facelet.faces.crops import CropCache, benchmark_faces
+from facelet.faces.detect import Face
+from facelet.faces.detectors import load_detector
+from facelet.faces.images import read_image
+from facelet.faces.landmarks import five_landmarks
+from facelet.faces.refine import face_in_box, landmark_refiner
+
+Image = NDArray[np.uint8]
+Distances = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def boxed(image: Image, face: Face, asked: int, size: float = 1.0, down: float = 0.0) -> Face:
+    """The face of a detector's box alone, which is made `size` times as large and laid lower by `down` of its side."""
+    low, high = np.array(face.box[:2]), np.array(face.box[2:])
+    middle, half = (low + high) / 2 + [0, down * (high - low)[1]], (high - low) / 2 * size
+    return face_in_box(image, (*(middle - half), *(middle + half)), asked)
+
+
+ARMS: dict[str, Callable[[Image, Face], Face]] = {
+    "asked not at all": partial(boxed, asked=0),
+    "once": partial(boxed, asked=1),
+    "twice": partial(boxed, asked=2),
+    "three times, as `face_in_box` does": partial(boxed, asked=3),
+    "four times": partial(boxed, asked=4),
+    "three times, the box a tenth smaller": partial(boxed, asked=3, size=0.9),
+    "three times, the box a fifth larger": partial(boxed, asked=3, size=1.2),
+    "three times, the box a tenth of its side lower": partial(boxed, asked=3, down=0.1),
+    "three times, the box a fifth of its side lower": partial(boxed, asked=3, down=0.2),
+    "by the detector's own landmarks": lambda _, face: face,
+    "those, refined": landmark_refiner(),
+}
+
+
+def look(photo: Path, face: Face, embedders: list[Embedder]) -> tuple[list[list[Image]], list[float]]:
+    """For each arm, the crop for each model, and how far the points are from the refined, over the eyes' distance."""
+    image = read_image(photo)
+    goal = five_landmarks(landmark_refiner()(image, face))
+    faces = [arm(image, face) for arm in ARMS.values()]
+    cards = [embedder.card for embedder in embedders]
+    crops = [[align(image, found, card.template, card.height, card.width) for card in cards] for found in faces]
+    away = [np.linalg.norm(five_landmarks(found) - goal, axis=1).mean() for found in faces]
+    return crops, [float(mean / np.linalg.norm(goal[0] - goal[1])) for mean in away]
+
+
+def told(embedder: Embedder, crops: list[Image], pairs: Pairs) -> Distances:
+    """Squared distances of the pairs, and which are of one person."""
+    vectors = embedder.embed(crops)
+    return np.square(vectors[pairs.left] - vectors[pairs.right]).sum(1), pairs.same
+
+
+def accuracy(parts: list[Distances]) -> float:
+    """Of both parts of View 1, each at the other's best threshold, in percent of all pairs."""
+    (a, same_a), (b, same_b) = parts
+    right = accuracy_at(b, same_b, best_threshold(a, same_a)[0]) * len(b)
+    return 100 * (right + accuracy_at(a, same_a, best_threshold(b, same_b)[0]) * len(a)) / (len(a) + len(b))
+
+
+def main(lfw: Path, yunet: Path, *models: str) -> None:
+    """Prints one row for each arm: accuracy by model and detector, and the points' distance for each detector."""
+    embedders = [Embedder.load(model, threads=2) for model in models]
+    detectors = [load_detector("yunet", yunet), load_detector("dlib")]
+    cells: dict[str, list[str]] = {arm: [] for arm in ARMS}
+    names: list[str] = []
+    for detector in detectors:
+        parts: dict[tuple[str, str], list[Distances]] = {}
+        away: list[list[float]] = []
+        for split in ("train", "test"):
+            pairs, root = load_lfw(lfw, view=1, split=split)
+            photos = [root / key for key in pairs.images]
+            faces = benchmark_faces(photos, detector, CropCache(cache_dir() / "crops"))
+            found = [(photo, face) for photo, face in zip(photos, faces, strict=True) if face is not None]
+            if len(found) < len(photos):
+                raise SystemExit(f"{detector.name} finds no face in {len(photos) - len(found)} photos")
+            with ThreadPoolExecutor(2) as pool:
+                seen = list(pool.map(lambda pair: look(pair[0], pair[1], embedders), found))
+            away += [distances for _, distances in seen]
+            for number, arm in enumerate(ARMS):
+                for place, (model, embedder) in enumerate(zip(models, embedders, strict=True)):
+                    crops = [crop[number][place] for crop, _ in seen]
+                    parts.setdefault((arm, model), []).append(told(embedder, crops, pairs))
+        names += [f"{model}, {detector.name}" for model in models] + [f"points, {detector.name}: median, 95 of 100"]
+        for arm, distances in zip(ARMS, 100 * np.array(away).T, strict=True):
+            cells[arm] += [f"{accuracy(parts[arm, model]):.2f}" for model in models]
+            cells[arm].append(f"{np.median(distances):.1f}, {np.percentile(distances, 95):.1f}")
+    print("| | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")  # noqa: T201
+    for arm, row in cells.items():
+        print(f"| {arm} | " + " | ".join(row) + " |")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
