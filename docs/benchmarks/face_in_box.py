@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from facelet.assets import cache_dir
 from facelet.data.lfw import load_lfw
-from facelet.data.pairs import Pairs
 from facelet.embedder import Embedder
-from facelet.evaluate.verification import accuracy_at, best_threshold
+from facelet.evaluate.verification import fold_accuracy, pair_distances
 from facelet.faces.align import align
 from facelet.faces.crops import CropCache, benchmark_faces
 from facelet.faces.detect import Face
@@ -28,7 +27,6 @@ from facelet.faces.landmarks import five_landmarks
 from facelet.faces.refine import face_in_box, landmark_refiner
 
 Image = NDArray[np.uint8]
-Distances = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def boxed(image: Image, face: Face, asked: int, size: float = 1.0, down: float = 0.0) -> Face:
@@ -64,46 +62,30 @@ def look(photo: Path, face: Face, embedders: list[Embedder]) -> tuple[list[list[
     return crops, [float(mean / np.linalg.norm(goal[0] - goal[1])) for mean in away]
 
 
-def told(embedder: Embedder, crops: list[Image], pairs: Pairs) -> Distances:
-    """Squared distances of the pairs, and which are of one person."""
-    vectors = embedder.embed(crops)
-    return np.square(vectors[pairs.left] - vectors[pairs.right]).sum(1), pairs.same
-
-
-def accuracy(parts: list[Distances]) -> float:
-    """Of both parts of View 1, each at the other's best threshold, in percent of all pairs."""
-    (a, same_a), (b, same_b) = parts
-    right = accuracy_at(b, same_b, best_threshold(a, same_a)[0]) * len(b)
-    return 100 * (right + accuracy_at(a, same_a, best_threshold(b, same_b)[0]) * len(a)) / (len(a) + len(b))
-
-
 def main(lfw: Path, yunet: Path, *models: str) -> None:
-    """Prints one row for each arm: accuracy by model and detector, and the points' distance for each detector."""
+    """Prints one row for each arm: accuracy by model and detector, and the points' distance for each detector.
+
+    Accuracy is that of all pairs, each part of View 1 at the other's best threshold.
+    """
     embedders = [Embedder.load(model, threads=2) for model in models]
-    detectors = [load_detector("yunet", yunet), load_detector("dlib")]
+    pairs, root = load_lfw(lfw, view=1)
+    photos, cache = [root / key for key in pairs.images], CropCache(cache_dir() / "crops")
     cells: dict[str, list[str]] = {arm: [] for arm in ARMS}
     names: list[str] = []
-    for detector in detectors:
-        parts: dict[tuple[str, str], list[Distances]] = {}
-        away: list[list[float]] = []
-        for split in ("train", "test"):
-            pairs, root = load_lfw(lfw, view=1, split=split)
-            photos = [root / key for key in pairs.images]
-            faces = benchmark_faces(photos, detector, CropCache(cache_dir() / "crops"))
-            found = [(photo, face) for photo, face in zip(photos, faces, strict=True) if face is not None]
-            if len(found) < len(photos):
-                raise SystemExit(f"{detector.name} finds no face in {len(photos) - len(found)} photos")
-            with ThreadPoolExecutor(2) as pool:
-                seen = list(pool.map(lambda pair: look(pair[0], pair[1], embedders), found))
-            away += [distances for _, distances in seen]
-            for number, arm in enumerate(ARMS):
-                for place, (model, embedder) in enumerate(zip(models, embedders, strict=True)):
-                    crops = [crop[number][place] for crop, _ in seen]
-                    parts.setdefault((arm, model), []).append(told(embedder, crops, pairs))
+    for detector in (load_detector("yunet", yunet), load_detector("dlib")):
+        faces = [face for face in benchmark_faces(photos, detector, cache) if face is not None]
+        if len(faces) < len(photos):
+            raise SystemExit(f"{detector.name} finds no face in {len(photos) - len(faces)} photos")
+        with ThreadPoolExecutor(2) as pool:
+            seen = list(pool.map(partial(look, embedders=embedders), photos, faces))
         names += [f"{model}, {detector.name}" for model in models] + [f"points, {detector.name}: median, 95 of 100"]
-        for arm, distances in zip(ARMS, 100 * np.array(away).T, strict=True):
-            cells[arm] += [f"{accuracy(parts[arm, model]):.2f}" for model in models]
-            cells[arm].append(f"{np.median(distances):.1f}, {np.percentile(distances, 95):.1f}")
+        for number, arm in enumerate(ARMS):
+            for place, embedder in enumerate(embedders):
+                vectors = embedder.embed([crops[number][place] for crops, _ in seen])
+                folds = fold_accuracy(pair_distances(vectors, pairs), pairs)
+                cells[arm].append(f"{100 * np.average(folds.accuracies, weights=np.bincount(pairs.fold)):.2f}")
+            away = [100 * distances[number] for _, distances in seen]
+            cells[arm].append(f"{np.median(away):.1f}, {np.percentile(away, 95):.1f}")
     print("| | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")  # noqa: T201
     for arm, row in cells.items():
         print(f"| {arm} | " + " | ".join(row) + " |")  # noqa: T201
