@@ -178,6 +178,12 @@ def test_a_net_of_ones_own_refines_behind_a_plus(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mine.refined, theirs.refined)
 
 
+def test_a_net_of_ones_own_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(LANDMARKS, tmp_path / "own.onnx")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_detector("dlib+~/own.onnx").version == load_detector("dlib_refined").version  # no shell expands this ~
+
+
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [

@@ -6,23 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from conftest import Ended
 from drawn_faces import write_photo
+from facelet.cli.output import Output
+from facelet.cli.train import _note_resolution
 from facelet.errors import InputError, UnknownNameError
 from facelet.model import Card
 from facelet.model_files import load_model
 from facelet.nets import build_net
 from facelet.nets.facelet_students import LAYOUTS, FaceletNet
+from facelet.nets.mobilenet_v2 import WIDTHS, MobileNetV2
 from facelet.nets.scaled import base_name, parse_scale, scaled_layout, scaled_net
 from facelet.nets.size import count_macs, count_parameters
 from facelet.train.distill import HINTS
 from facelet.train.export import export_onnx
 from test_nets import randomized
-from tiny_models import photo_model
+from tiny_models import photo_model, tiny_card, tiny_onnx, write_tiny
 
 
 def cost(name: str) -> tuple[int, int]:
@@ -54,6 +58,24 @@ def test_parameters_and_macs_grow_with_every_factor(base: str, factor: str, valu
         assert figures == sorted(set(figures))
 
 
+@pytest.mark.parametrize("base", WIDTHS)
+def test_a_mobilenet_has_as_many_parameters_at_any_resolution(base: str) -> None:
+    costs = [cost(f"{base}@resolution={side}") for side in (48, 64, 80, 96, 112, 128)]
+    assert costs[3] == cost(base)
+    assert {parameters for parameters, _ in costs} == {costs[3][0]}
+    assert [macs for _, macs in costs] == sorted({macs for _, macs in costs})
+
+
+@pytest.mark.parametrize("side", [80, 112])
+def test_a_mobilenet_pools_the_whole_of_its_last_map(side: int) -> None:
+    net = build_net(f"mobilenet_v2_035@resolution={side}").eval()
+    maps: list[torch.Tensor] = []
+    net.get_submodule("pool").register_forward_hook(lambda _pool, inputs, out: maps.extend((inputs[0], out)))
+    with torch.no_grad():
+        net(torch.rand(1, 3, side, side))
+    torch.testing.assert_close(maps[1][:, :, 0, 0], maps[0].mean(dim=(2, 3)))
+
+
 def test_channels_are_multiples_of_eight_and_no_stage_is_empty() -> None:
     layout = scaled_layout(LAYOUTS["facelet_xs"], parse_scale("width=0.3,depth=0.25", "x"))
     # 16, 32, 64, 80, 128, 160, 96, 256, 192, 384 times 0.3, to the nearest multiple of 8 above nine tenths
@@ -70,11 +92,12 @@ def test_channels_are_multiples_of_eight_and_no_stage_is_empty() -> None:
     [
         ("facelet_xs@width=0.5,depth=0.5,resolution=64,embedding=64", 64, 64),
         ("facelet_s@embedding=256,resolution=128,depth=0.25,width=0.25", 128, 256),
+        ("mobilenet_v2_035@resolution=112", 112, 128),  # the last map is rounded up
     ],
 )
 def test_exported_file_agrees_with_torch(name: str, size: int, embedding: int, tmp_path: Path) -> None:
     net = randomized(build_net(name))
-    assert isinstance(net, FaceletNet)
+    assert isinstance(net, FaceletNet | MobileNetV2)
     assert (net.input_size, net.embedding_size) == (size, embedding)
     export_onnx(net, Card(name, size, size, "arcface", embedding), tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
@@ -109,13 +132,38 @@ def test_hints_of_the_base_are_layers_of_the_shallowest(base: str) -> None:
         ("facelet_xs@resolution=80.0", InputError, "expected a multiple of 16"),
         ("facelet_xs@embedding=264", InputError, "expected a multiple of 8 in 16..256"),
         ("facelet_xz@width=0.5", UnknownNameError, "did you mean 'facelet_xs'"),
-        ("mobilenet_v2_050@width=0.5", UnknownNameError, "known: facelet_s, facelet_xs"),
+        ("nn4_small2@width=0.5", UnknownNameError, "known: facelet_s, facelet_xs, mobilenet"),
+        ("mobilenet_v2_050@width=0.5", InputError, "of mobilenet_v2_050 the resolution alone can be changed"),
+        ("mobilenet_v2_035@resolution=112,embedding=64", InputError, "the resolution alone"),
     ],
 )
 def test_a_malformed_name_is_one_line(name: str, error: type[InputError], said: str) -> None:
     with pytest.raises(error, match=said) as caught:
         build_net(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("student", "seen", "card", "told"),
+    [
+        ("mobilenet_v2_035", 96, True, False),
+        ("mobilenet_v2_035", 112, True, True),
+        ("mobilenet_v2_035@resolution=64", 96, True, True),
+        ("mobilenet_v2_035", 112, False, False),
+    ],
+)
+def test_a_warm_start_from_another_resolution_is_told(
+    student: str, seen: int, card: bool, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny(tmp_path / "file.onnx", tiny_card(height=seen, width=seen), tiny_onnx(seen, seen, 128))
+    if not card:
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        onnx.save(model, path)
+    _note_resolution(path, student, Output())
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert (f"mobilenet_v2_035@resolution={seen} goes on from it" in said) == told
+    assert bool(said) == told
 
 
 def test_a_scaled_student_is_distilled_with_its_card(tmp_path: Path, cli: Callable[..., Ended]) -> None:

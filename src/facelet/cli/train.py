@@ -13,7 +13,7 @@ import typer
 
 from facelet.cli.options import DetectorModelOption, DetectorOption, open_detector, refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.errors import FaceNotFoundError, ImageError, InputError, UnknownNameError, training_extra
+from facelet.errors import FaceNotFoundError, ImageError, InputError, ModelError, UnknownNameError, training_extra
 from facelet.faces import DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def distill(
     )
     check_options(options)
     _note_precision(precision, device, show)
+    _note_resolution(warm_start, student, show)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout, realign)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with _teacher_bars(show) as told, training_bar(show) as tick:
@@ -293,6 +294,7 @@ def triplet(
     )
     check_options(options)
     _note_precision(precision, "cpu", show)
+    _note_resolution(warm_start, student, show)
     transfer = open_data(data, aligned, detector, detector_model, seed, show, exclude_heldout, realign)
     watch = _view1(lfw, student, recipe, detector, detector_model, show)
     with training_bar(show) as tick:
@@ -306,6 +308,26 @@ def _note_precision(precision: str, device: str, show: Output) -> None:
 
     if precision == "bf16" and device == "cpu" and not has_bfloat16():
         show.note("--precision bf16: this processor does not multiply bfloat16; fp32 is several times faster on it")
+
+
+def _note_resolution(warm_start: Path | None, student: str, show: Output) -> None:
+    """Says so where a net goes on from a file that sees another size: its kernels fit, what it says is learned anew."""
+    if warm_start is None or warm_start.suffix != ".onnx" or not warm_start.is_file():
+        return
+    from facelet.model_files import load_model
+    from facelet.nets import build_net
+    from facelet.nets.scaled import base_name
+
+    try:
+        theirs = load_model(warm_start).card.height
+    except ModelError:  # a file without a card may still hold the net
+        return
+    own = int(build_net(student).input_size)  # type: ignore[arg-type]
+    if theirs != own:
+        show.note(
+            f"--warm-start {warm_start}: sees {theirs} pixels, {student} sees {own}: its kernels are a start, what it "
+            f"says is learned anew ({base_name(student)}@resolution={theirs} goes on from it)"
+        )
 
 
 def command_line() -> str:

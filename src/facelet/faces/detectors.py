@@ -42,7 +42,7 @@ def load_detector(name: str, model_path: str | Path | None = None) -> Detector:
         raise InputError(f"detector {name}: refines landmarks already; write {plain}+{own}")
     if plus and not own:
         raise InputError(f"detector {name}: no file behind the plus; write {base}+FILE or {base}{REFINED}")
-    refiner = LandmarkRefiner(Path(own)) if plus else landmark_refiner() if base != plain else None
+    refiner = LandmarkRefiner(Path(own).expanduser()) if plus else landmark_refiner() if base != plain else None
     path = None if model_path is None else Path(model_path)
     found = DlibDetector(path) if plain == "dlib" else YuNetDetector(path or fetch("yunet"))
     return found if refiner is None else RefinedDetector(found, refiner)

@@ -8,14 +8,14 @@ from torch import nn
 
 from facelet.errors import UnknownNameError
 from facelet.nets.facelet_students import LAYOUTS, FaceletNet
-from facelet.nets.mobilenet_v2 import MobileNetV2
+from facelet.nets.mobilenet_v2 import WIDTHS, MobileNetV2
 from facelet.nets.nn4_small2 import NN4Small2
 from facelet.nets.scaled import MARK, scaled_net
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "nn4_small2": NN4Small2,
-    "mobilenet_v2_050": lambda: MobileNetV2(0.5),
-    "mobilenet_v2_035": lambda: MobileNetV2(0.35),
+    "mobilenet_v2_050": lambda: MobileNetV2(WIDTHS["mobilenet_v2_050"]),
+    "mobilenet_v2_035": lambda: MobileNetV2(WIDTHS["mobilenet_v2_035"]),
     "facelet_s": lambda: FaceletNet(LAYOUTS["facelet_s"]),
     "facelet_xs": lambda: FaceletNet(LAYOUTS["facelet_xs"]),
 }

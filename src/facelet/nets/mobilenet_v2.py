@@ -15,6 +15,7 @@ from facelet.nets.relu6 import ReLU6
 
 # expand ratio, channels at width 1, repeats, stride of the first repeat
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+WIDTHS = {"mobilenet_v2_050": 0.5, "mobilenet_v2_035": 0.35}
 FEATURES = 1280
 KERAS_EPS = 1e-3
 
@@ -34,13 +35,15 @@ class MobileNetV2(nn.Module):
 
     Args:
         width: the width multiplier; the last 1280 features do not shrink below width 1.
+        input_size: side of the input, pixels; five strides of 2 leave a map of a 32nd, rounded up.
     """
 
     input_size = 96
     embedding_size = 128
 
-    def __init__(self, width: float = 0.5) -> None:
+    def __init__(self, width: float = 0.5, input_size: int = input_size) -> None:
         super().__init__()
+        self.input_size = input_size
         channels = round_channels(32 * width)
         layers: list[nn.Module] = [conv_bn(3, channels, 3, 2, eps=KERAS_EPS, activation=_relu6)]
         for expand_ratio, stage_channels, repeats, stride in STAGES:
@@ -59,12 +62,12 @@ class MobileNetV2(nn.Module):
                 channels = out_channels
         layers.append(conv_bn(channels, FEATURES, 1, eps=KERAS_EPS, activation=_relu6))
         self.features = nn.Sequential(*layers)
-        self.pool = nn.AvgPool2d(self.input_size // 32)
+        self.pool = nn.AvgPool2d(-(-input_size // 32))
         self.flatten = Flatten()
         self.dense = nn.Linear(FEATURES, self.embedding_size)
         self.normalize = L2Normalize()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embeds `(n, 3, 96, 96)` float32 into `(n, 128)` unit vectors."""
+        """Embeds `(n, 3, input_size, input_size)` float32 into `(n, 128)` unit vectors."""
         out: Tensor = self.normalize(self.dense(self.flatten(self.pool(self.features(x)))))
         return out

@@ -1,7 +1,8 @@
-"""This project's students at other sizes, by name: `facelet_xs@width=0.75,resolution=80,depth=0.5,embedding=64`.
+"""Students at other sizes, by name: `facelet_xs@width=0.75,resolution=80,depth=0.5,embedding=64`.
 
 Any of the four factors may be left out. Width multiplies every channel count, depth the blocks of every stage,
-resolution is the input's side in pixels, embedding the length of the vector that comes out.
+resolution is the input's side in pixels, embedding the length of the vector that comes out. The MobileNets, whose
+layout is Keras', take the resolution alone: `mobilenet_v2_035@resolution=112`.
 
 Source: Tan and Le, "EfficientNet", ICML 2019, section 3.2 (width, depth and resolution as the ways to scale a net).
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 from facelet.errors import InputError, UnknownNameError
 from facelet.nets.facelet_students import LAYOUTS, FaceletNet, Layout
-from facelet.nets.mobilenet_v2 import round_channels
+from facelet.nets.mobilenet_v2 import WIDTHS, MobileNetV2, round_channels
 
 MARK = "@"
 """Stands between the base and its factors."""
@@ -51,7 +52,7 @@ def base_name(name: str) -> str:
     return name.partition(MARK)[0]
 
 
-def scaled_net(name: str) -> FaceletNet:
+def scaled_net(name: str) -> FaceletNet | MobileNetV2:
     """A freshly initialised net of a scaled name.
 
     Raises:
@@ -59,9 +60,13 @@ def scaled_net(name: str) -> FaceletNet:
         UnknownNameError: no such base or factor.
     """
     base, _, factors = name.partition(MARK)
-    if base not in LAYOUTS:
-        raise UnknownNameError("net that can be scaled", base, LAYOUTS)
+    if base not in LAYOUTS | WIDTHS:
+        raise UnknownNameError("net that can be scaled", base, LAYOUTS | WIDTHS)
     scale = parse_scale(factors, name)
+    if base in WIDTHS:
+        if scale != Scale(resolution=scale.resolution):
+            raise InputError(f"net '{name}': of {base} the resolution alone can be changed; leave the rest out")
+        return MobileNetV2(WIDTHS[base], scale.resolution)
     return FaceletNet(scaled_layout(LAYOUTS[base], scale), scale.resolution, scale.embedding)
 
 
