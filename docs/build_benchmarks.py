@@ -71,10 +71,10 @@ def summary(results: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def elsewhere(results: list[dict[str, Any]]) -> str:
+def elsewhere(processor: str, results: list[dict[str, Any]]) -> str:
     """The nets on another processor, the teachers among them."""
     lines = [
-        "## On a Xeon, with the teachers",
+        f"## On a {processor}, with the teachers",
         "",
         f"{results[0]['processor']}; one thread, one image.",
         "",
@@ -150,7 +150,8 @@ def main() -> None:
         HEAD,
         summary(results),
         notes,
-        elsewhere(reports(DOCS / "benchmarks" / "xeon")),
+        elsewhere("Zen 4", reports(DOCS / "benchmarks" / "zen4")),
+        elsewhere("Xeon", reports(DOCS / "benchmarks" / "xeon")),
         memory(reports(DOCS / "benchmarks" / "memory")),
         rooflines(results),
         *(table(result) + "\n" for result in results),

@@ -155,11 +155,10 @@ def page(model: Model, measured: dict[tuple[str, str], dict[str, Any]]) -> str:
 def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) -> str:
     """The README's results table."""
     lines = [
-        "| model | parameters | M MACs | file kB | ms, Zen 5 | ms, Xeon | LFW %, dlib refined (default) | LFW %, YuNet | TAR % at FAR 1e-3 (YuNet) | held-out TAR % | worse pictures % |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| model | parameters | M MACs | file kB | ms | LFW %, dlib refined (default) | LFW %, YuNet | TAR % at FAR 1e-3 (YuNet) | held-out TAR % | worse pictures % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    benchmarks = DOCS / "benchmarks"
-    zen, xeon = milliseconds(benchmarks, benchmarks / "int8"), milliseconds(benchmarks / "xeon")
+    ms = milliseconds(DOCS / "benchmarks" / "zen4")
     teachers = json.loads((DOCS / "models" / "teachers.json").read_text())
     facts = [
         (t["model"], f"{t['model']} (a teacher, not shipped)", t["parameters"], t["macs"], t["bytes"]) for t in teachers
@@ -181,7 +180,7 @@ def table(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]) 
         ]
         lines.append(
             f"| {title} | {parameters:,} | {f'{macs / 1e6:.1f}' if macs else '-'} | {size / 1000:,.0f} | "
-            f"{zen.get(name, '-')} | {xeon.get(name, '-')} | {accuracy[0]} | {accuracy[1]} | {percent(measured[name, 'yunet']['tar']['1e-3'])} | "
+            f"{ms.get(name, '-')} | {accuracy[0]} | {accuracy[1]} | {percent(measured[name, 'yunet']['tar']['1e-3'])} | "
             f"{heldout_tar(name)} | {worse_pictures(name)} |"
         )
     return "\n".join(lines)
@@ -203,10 +202,10 @@ def picture(models: list[Model], measured: dict[tuple[str, str], dict[str, Any]]
     return drawn_png(lambda figure: draw_view_2(rows, figure.add_subplot()))
 
 
-def milliseconds(*folders: Path) -> dict[str, str]:
+def milliseconds(folder: Path) -> dict[str, str]:
     """One image on one thread through OpenCL (PyPI's PoCL), by model, where it was measured."""
     found = {}
-    for path in (path for folder in folders for path in folder.glob("*.json")):
+    for path in folder.glob("*.json"):
         result = json.loads(path.read_text())
         for row in result["rows"]:
             backend, _, file = row["backend"].partition("=")

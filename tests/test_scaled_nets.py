@@ -20,6 +20,7 @@ from facelet.model import Card
 from facelet.model_files import load_model
 from facelet.nets import build_net
 from facelet.nets.facelet_students import LAYOUTS, FaceletNet
+from facelet.nets.from_model import start_from_model
 from facelet.nets.mobilenet_v2 import WIDTHS, MobileNetV2
 from facelet.nets.scaled import base_name, parse_scale, scaled_layout, scaled_net
 from facelet.nets.size import count_macs, count_parameters
@@ -141,6 +142,22 @@ def test_a_malformed_name_is_one_line(name: str, error: type[InputError], said: 
     with pytest.raises(error, match=said) as caught:
         build_net(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [80, 128])
+def test_a_head_is_stretched_to_another_resolution(side: int, tmp_path: Path) -> None:
+    learned = randomized(build_net("facelet_xs"))
+    export_onnx(learned, Card("facelet_xs", 96, 96, "arcface", 128), tmp_path / "net.onnx")
+    net = build_net(f"facelet_xs@resolution={side}")
+    start_from_model(net, tmp_path / "net.onnx", torch.rand(4, 3, side, side))
+    with torch.no_grad():
+        # a map that is the same everywhere is told alike; one that rises evenly nearly so
+        for ramp in (0.0, 1.0):
+            told = []
+            for each, width in ((learned, 6), (net.eval(), side // 16)):
+                x = 1 + ramp * (torch.arange(width) + 0.5) / width
+                told.append(each.get_submodule("pool")(x.expand(1, 384, width, width)).flatten())
+            np.testing.assert_allclose(told[1], told[0], atol=2e-5 if ramp == 0 else 0.05 * float(told[0].std()))
 
 
 @pytest.mark.parametrize(

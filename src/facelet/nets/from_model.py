@@ -10,6 +10,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facelet.errors import MissingFileError, ModelError
 
@@ -23,6 +24,9 @@ def start_from_model(net: nn.Module, path: Path, pixels: Tensor) -> None:
     A folded kernel and bias are parted again: the batch norm takes the mean and the deviation that the pixels show
     at its place as its statistics and undoes them by its scale and shift; each filter gets the norm that filters of
     its layer start with, as batch norm does not care and optimizers do.
+
+    A net of another resolution takes over the kernels; that of a head which spans the last map is stretched to it.
+    What it answers is then to be learned anew.
 
     Args:
         net: fresh, with a batch norm after every convolution.
@@ -41,6 +45,7 @@ def start_from_model(net: nn.Module, path: Path, pixels: Tensor) -> None:
         raise ModelError(f"{path}: not an ONNX model ({error})") from error
     tensors = {i.name: torch.from_numpy(np.array(numpy_helper.to_array(i))) for i in graph.initializer}
     _name_slopes(tensors, graph, net)
+    _stretch_head(tensors, net)
     pairs = _normed(net)
     with torch.no_grad():
         norms = {name: net.get_parameter(f"{name}.weight").flatten(1).norm(dim=1).mean() for name, _ in pairs}
@@ -86,6 +91,18 @@ def _name_slopes(tensors: dict[str, Tensor], graph: onnx.GraphProto, net: nn.Mod
     slopes = [node.input[1] for node in graph.node if node.op_type == "PRelu"]
     names = [f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.PReLU)]
     tensors.update({name: tensors[slope] for name, slope in zip(names, slopes, strict=False) if slope in tensors})
+
+
+def _stretch_head(tensors: dict[str, Tensor], net: nn.Module) -> None:
+    """Brings a global depthwise kernel to the size of the net's last map, so that an even map gives what it gave."""
+    for name, parameter in net.named_parameters():
+        kernel = tensors.get(name, parameter)
+        if not name.startswith("pool.") or kernel.ndim != 4 or kernel.shape[:2] != parameter.shape[:2]:
+            continue
+        if kernel.shape != parameter.shape:
+            stretched = functional.interpolate(kernel, parameter.shape[2:], mode="bilinear", antialias=True)
+            mean = kernel.mean(dim=(2, 3), keepdim=True) - stretched.mean(dim=(2, 3), keepdim=True)
+            tensors[name] = (stretched + mean) * (kernel[0, 0].numel() / parameter[0, 0].numel())
 
 
 def _fill(target: Tensor, tensors: dict[str, Tensor], name: str, path: Path) -> None:
