@@ -29,10 +29,11 @@ from facelet.faces.detectors import load_detector
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
 from facelet.lock import take
+from facelet.model_files import load_model
 from facelet.quantize.calibrate import unit
 from facelet.studies import STUDIES, transfer_size
 from facelet.studies.arm_marks import LOCK, MARK, already_made, graphs_key
-from facelet.studies.arms import BF16, distilled, held_out, recovered
+from facelet.studies.arms import BF16, distilled, going_on, held_out, recovered
 from facelet.studies.compatibility import fitted_map
 from facelet.studies.croppings import AFFINE, CROPPINGS, SQUARE
 from facelet.studies.failures import CENTRE_INSTEAD, DIFFERENT, LEFT_OUT, policies
@@ -43,7 +44,7 @@ from facelet.studies.size import front
 from facelet.studies.study import Context, cell, check_distinct, page, save_plot
 from facelet.studies.teachers import Arm, arms
 from tiny_graphs import every_op
-from tiny_models import tiny_card
+from tiny_models import tiny_card, tiny_onnx, write_tiny
 from tiny_training import tiny_set
 
 
@@ -346,6 +347,13 @@ def test_an_arm_that_another_process_makes_is_waited_for_and_taken(
         (tmp_path / "arm.onnx").write_text("made by the first")
     thread.join(10)
     assert taken == [tmp_path / "arm.onnx"]
+
+
+@pytest.mark.parametrize(("side", "net"), [(96, "mobilenet_v2_035"), (128, "mobilenet_v2_035@resolution=128")])
+def test_an_arm_that_goes_on_from_a_file_sees_what_it_saw(side: int, net: str, tmp_path: Path) -> None:
+    card = tiny_card(name="mobilenet_v2_035", height=side, width=side)
+    model = load_model(write_tiny(tmp_path / "model.onnx", card, tiny_onnx(side, side, 4)))
+    assert going_on(model) == {"student": net, "warm_start": model.path}
 
 
 def test_graphs_are_told_apart_by_nodes_weights_and_what_else_is_given() -> None:

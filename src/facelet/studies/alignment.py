@@ -14,7 +14,7 @@ from facelet.evaluate.verification import fold_accuracy, pair_distances
 from facelet.faces.align import center_crop
 from facelet.faces.templates import load_template
 from facelet.model_files import find_model, load_model
-from facelet.studies.arms import BATCH, BF16, batch_size, distilled
+from facelet.studies.arms import BATCH, BF16, batch_size, distilled, going_on
 from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_random
 from facelet.studies.failures import FAILED, policies
 from facelet.studies.seeds import apart_by
@@ -68,9 +68,8 @@ def _trained(context: Context) -> dict[str, list[Path]]:
                 f"{way}-{seed}",
                 transfer,
                 steps,
-                student=student.card.name,
+                **going_on(student),
                 teachers=(teacher,),
-                warm_start=student.path,
                 learning_rate=LEARNING_RATE,
                 recipe=recipe,
                 seed=seed,

@@ -15,7 +15,7 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError, training_extra
 from facelet.evaluate.verification import auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
-from facelet.model import Card
+from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
 from facelet.studies.arm_marks import arm_of_its_own, graphs_key
 from facelet.studies.study import Context, Row, aligned_crops
@@ -129,6 +129,13 @@ def net_sizes(student: str) -> tuple[int, int]:
 
     net = build_net(student)
     return int(net.input_size), int(net.embedding_size)  # type: ignore[arg-type]
+
+
+def going_on(model: Model) -> dict[str, Any]:
+    """Options of an arm that goes on from a file: the net that it is named after, at its own resolution."""
+    name, side = model.card.name, model.card.height
+    own, _ = net_sizes(name)
+    return {"student": name if side == own else f"{name}@resolution={side}", "warm_start": model.path}
 
 
 def check_one_size(study: str, student: str, teacher: Card) -> None:

@@ -13,7 +13,7 @@ from facelet.errors import InputError
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
 from facelet.evaluate.verification import accuracy_at, auc, best_threshold, pair_distances
 from facelet.model_files import load_model
-from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
+from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled, going_on
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
 
@@ -55,9 +55,8 @@ def run(context: Context) -> list[Row]:
                 f"degrade-{share}-{seed}",
                 context.transfer,
                 steps,
-                student=student.card.name,
+                **going_on(student),
                 teachers=teachers,
-                warm_start=student.path,
                 learning_rate=LEARNING_RATE,
                 ema=EMA,
                 degrade=share,
