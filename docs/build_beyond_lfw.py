@@ -25,7 +25,6 @@ MODELS = ("facelet_s", "facelet_xs", "mobilenet_v2_050", "mobilenet_v2_035", "nn
 STUDENTS, TEACHER = MODELS[:-1], MODELS[-1]
 STRONG = ("facelet_s", "facelet_xs", "nn4_small2")
 """Whose clusters mix people rather than split them, unlike those of the others."""
-WEAKEST = "mobilenet_v2_035"
 BENCHMARKS = ("lfw-identification", "lfw-clustering", "heldout", "robustness")
 
 MILD = {"blur": "1", "jpeg": "30", "resolution": "48", "occlusion": "0.05", "brightness": "0.5"}
@@ -163,9 +162,8 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     tar = ahead(held, "couples", "tar", "1e-3")
     check("facelet_s is the best student at identification", order[:3] == [TEACHER, "facelet_s", "facelet_xs"])
     check(
-        "all students but mobilenet_v2_035 are within five points of the teacher",
-        [n for n in STUDENTS if held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] > 0.05]
-        == [WEAKEST],
+        "all students are within five points of the teacher",
+        all(held[TEACHER]["couples"]["tar"]["1e-3"] - held[n]["couples"]["tar"]["1e-3"] < 0.05 for n in STUDENTS),
     )
     check(
         "the order of the students on held-out people is that of LFW, but for mobilenet_v2_050, level with nn4_small2",
@@ -182,10 +180,7 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
     for name in STUDENTS:
         card = clus[name]["at_card"]
         split, strong = card["bcubed_precision"] - card["bcubed_recall"], name in STRONG
-        if name == "mobilenet_v2_050":
-            check("precision equals recall for mobilenet_v2_050", abs(split) < 0.01)
-        else:
-            check("precision is above recall for the weakest student, below it for the strong", (split < 0) == strong)
+        check("precision equals recall for the MobileNets, is below it for the others", (split < -0.01) == strong)
         check("there are more clusters than people with the MobileNets alone", (card["n_clusters"] <= people) == strong)
         if strong:
             check(
@@ -199,8 +194,8 @@ def check_claims(ident: Found, clus: Found, held: Found, rob: Found) -> None:
         check("the card's threshold keeps its rate within a half", 0.5e-3 < couples["1e-3"]["far"] < 1.5e-3)
         check("the card's threshold is too strict on held-out people", card["threshold"] < best["threshold"])
         check("all of the loss is recall", card["bcubed_precision"] > best["bcubed_precision"])
-        nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) < abs(card["threshold"] - best["threshold"])
-        check("the threshold for FAR 1e-2 is nearer the best for the weakest alone", nearer == (name == WEAKEST))
+        nearer = abs(couples["1e-2"]["threshold"] - best["threshold"]) > abs(card["threshold"] - best["threshold"])
+        check("the card's threshold is nearer the best than that for FAR 1e-2", nearer)
     strongest = [(kind, f"{how.strengths[-1]:g}") for kind, how in DEGRADATIONS.items()]
     strongest.append(("brightness", f"{DEGRADATIONS['brightness'].strengths[0]:g}"))
     for name in STRONG:
@@ -272,9 +267,9 @@ The card's thresholds come from View 1, whose images are among these.
 {clustering_table(clus)}
 
 The card's threshold costs at most {100 * max(losses):.1f} points of BCubed F against the best one here; with fewer people it
-is too strict (see below). Precision is above recall for mobilenet_v2_035: a person is rather split into
-several folders than two people mixed in one. mobilenet_v2_050 does both alike; with both there are more clusters than people. With the
-others it is the other way round: {clus["facelet_s"]["at_card"]["n_clusters"]:,} (facelet_s), {clus["facelet_xs"]["at_card"]["n_clusters"]:,} (facelet_xs) and
+is too strict (see below). The MobileNets split a person into several folders as often as they mix two people in one (precision
+and recall are within a point), and make more clusters than there are people. With the
+others precision is below recall: {clus["facelet_s"]["at_card"]["n_clusters"]:,} (facelet_s), {clus["facelet_xs"]["at_card"]["n_clusters"]:,} (facelet_xs) and
 {clus["nn4_small2"]["at_card"]["n_clusters"]:,} clusters (nn4_small2) for {clus["facelet_s"]["n_people"]:,} people, and a stricter threshold would be better.
 
 ## Held-out people of the transfer set
@@ -307,7 +302,7 @@ mobilenet_v2_050 and nn4_small2 {percent(short["nn4_small2"])}, mobilenet_v2_035
 {percent(other["couples"]["tar"]["1e-3"])} %. As thresholds of clusters they are too strict here, probably because
 {top["n_people_with_two"]:,} people hold fewer strangers to be mixed in than LFW's {clus["facelet_s"]["n_people"]:,}: the
 best thresholds are higher, and the card's costs {100 * min(strict):.1f} to {100 * max(strict):.1f} points of BCubed F, all
-of it recall. For as few people as these `facelet cluster --far 1e-2` is nearer the best for mobilenet_v2_035.
+of it recall. It is still nearer the best than `facelet cluster --far 1e-2`, for every student.
 
 The labels are not clean: of eight
 crops that the teacher finds far from all others of their name, looked at by eye, about half show someone else and the rest
@@ -332,7 +327,7 @@ Sigma 1, JPEG quality 30, a crop of 48 pixels or half the light cost no student 
 {100 * others:.1f} points. Covering 5 % of the face costs up to {100 * lost["occlusion"]:.1f}: of the five mild
 strengths it costs most. The threshold is the clean one; how much of a loss a threshold for bad pictures would win back was not measured.
 
-All five were trained with one picture in ten made worse, of which the teachers saw the good form
+All five were trained with one picture in ten made worse (mobilenet_v2_035 in its last run one in twenty), of which the teachers saw the good form
 ([distillation](../distillation.md), [the study](degraded.md)); nn4_small2, which was not until its last run, stood at 50 to 53 %
 under a blur of sigma 4, a cover of 40 % and in a tenth of the light before it. mobilenet_v2_050 and mobilenet_v2_035 have
 {percent(at["mobilenet_v2_050"]["blur"]["4"])} and {percent(at["mobilenet_v2_035"]["blur"]["4"])} % under a blur of sigma 4, {percent(at["mobilenet_v2_050"]["brightness"]["0.1"])} and {percent(at["mobilenet_v2_035"]["brightness"]["0.1"])} % in a

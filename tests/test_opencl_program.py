@@ -24,7 +24,7 @@ from facelet.opencl.build import bits
 from facelet.opencl.config import AVX2, AVX512, GPU, Config, Tile, choose_config
 from facelet.opencl.lower import LOWERINGS, lower
 from facelet.opencl.memory import Lifetime, plan
-from facelet.opencl.pocl_rescue import WIDE_FLAGS, target
+from facelet.opencl.pocl_rescue import WIDE_FLAGS, mended, target
 from facelet.opencl.render import FOLDER, argument_names, source, template
 from facelet.opencl.tiles import best_tile, candidates
 from tiny_graphs import Builder, every_op
@@ -180,6 +180,21 @@ def test_packed_conv_weights_by_hand() -> None:
 )
 def test_an_unknown_processor_is_named_by_what_it_can_do(flags: str, name: str) -> None:
     assert target(flags.split()) == name
+
+
+@pytest.mark.parametrize(
+    ("answer", "flags", "name"),
+    [
+        ("generic", {"sse2"}, "x86-64"),
+        ("generic", WIDE_FLAGS, "skylake-avx512"),
+        ("znver3", WIDE_FLAGS | {"avx512_vnni"}, "skylake-avx512"),  # a Zen 4 as LLVM 14 sees it
+        ("znver3", {"avx2", "fma", "bmi2", "f16c"}, "znver3"),
+        ("icelake-server", WIDE_FLAGS, "icelake-server"),
+        ("rocketlake", WIDE_FLAGS, "rocketlake"),
+    ],
+)
+def test_a_name_that_tells_of_the_registers_stays(answer: str, flags: set[str], name: str) -> None:
+    assert mended(answer, flags) == name
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from facelet.opencl.pocl_rescue import WIDE_FLAGS
+from facelet.opencl.pocl_rescue import WIDE_FLAGS, is_wide
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,6 @@ AVX512 = Config(block=16, registers=32)
 AVX2 = Config(block=8, registers=16)
 GPU = Config(block=8, registers=64, vload=True)
 
-WIDE_NAMES = ("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "rocketlake", "tigerlake", "rapids")
-"""In LLVM 14's names of processors with AVX-512, as PoCL 3.0 tells them in its device's version; others have less."""
-
 
 def choose_config(name: str, kind: str, version: str, flags: Collection[str]) -> Config:
     """How kernels are made for a device.
@@ -63,7 +60,7 @@ def choose_config(name: str, kind: str, version: str, flags: Collection[str]) ->
         return GPU
     if not set(flags) >= WIDE_FLAGS:
         return AVX2
-    if name == "pocl-3.0" and not any(wide in version for wide in WIDE_NAMES):
+    if name == "pocl-3.0" and not is_wide(version):
         return AVX2
     vnni = name.startswith("pocl") and "avx512_vnni" in flags  # Intel's compiler takes no assembler
     return replace(AVX512, vnni=vnni)
