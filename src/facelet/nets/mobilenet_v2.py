@@ -15,8 +15,9 @@ from facelet.nets.relu6 import ReLU6
 
 # expand ratio, channels at width 1, repeats, stride of the first repeat
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-WIDTHS = {"mobilenet_v2_050": 0.5, "mobilenet_v2_035": 0.35}
 FEATURES = 1280
+WIDTHS = {"mobilenet_v2_050": 0.5, "mobilenet_v2_035": 0.35}
+"""Width multiplier of each student."""
 KERAS_EPS = 1e-3
 
 
