@@ -23,7 +23,7 @@ from facelet.nets import build_net
 from facelet.nets.facelet_students import LAYOUTS, FaceletNet
 from facelet.nets.from_model import start_from_model
 from facelet.nets.mobilenet_v2 import WIDTHS, MobileNetV2
-from facelet.nets.scaled import base_name, parse_scale, scaled_layout, scaled_net
+from facelet.nets.scaled import at_resolution, base_name, parse_scale, scaled_layout, scaled_net
 from facelet.nets.size import count_macs, count_parameters
 from facelet.train.distill import HINTS
 from facelet.train.export import export_onnx
@@ -58,6 +58,13 @@ def test_parameters_and_macs_grow_with_every_factor(base: str, factor: str, valu
     for what in (0, 1):
         figures = [each[what] for each in costs]
         assert figures == sorted(set(figures))
+
+
+def test_another_resolution_leaves_the_other_factors() -> None:
+    assert at_resolution("mobilenet_v2_035", 128) == "mobilenet_v2_035@resolution=128"
+    name = "facelet_xs@width=0.5,resolution=64,embedding=64"
+    assert at_resolution(name, 112) == "facelet_xs@width=0.5,embedding=64,resolution=112"
+    assert at_resolution(at_resolution(name, 112), 80) == "facelet_xs@width=0.5,embedding=64,resolution=80"
 
 
 @pytest.mark.parametrize("base", WIDTHS)

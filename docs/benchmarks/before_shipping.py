@@ -17,14 +17,7 @@ from facelet.data.heldout_people import heldout_people
 from facelet.data.lfw import load_lfw
 from facelet.data.transfer import TransferSet, open_transfer_set
 from facelet.embedder import Embedder
-from facelet.evaluate.verification import (
-    all_couples,
-    auc,
-    fold_accuracy,
-    impostor_threshold,
-    pair_distances,
-    tar_at_far,
-)
+from facelet.evaluate.verification import all_couples, auc, fold_accuracy, pair_distances, tar_at_far
 from facelet.faces.canvas import realigned
 from facelet.faces.crops import CropCache, crop_benchmark
 from facelet.faces.detectors import DETECTORS, load_detector
@@ -41,8 +34,7 @@ def heldout_tar(embedder: Embedder, transfer: TransferSet, start: float, *, anew
     crops: NDArray[np.uint8] = np.asarray(transfer.crops[index])
     if anew:
         crops = np.stack([realigned(crop, landmark_refiner()) for crop in crops])
-    distances, same = all_couples(embed_canvas(embedder, crops), people.person)
-    return float(np.mean(distances[same] < impostor_threshold(distances[~same], FAR)))
+    return tar_at_far(*all_couples(embed_canvas(embedder, crops), people.person), FAR)
 
 
 def view1(embedder: Embedder, lfw: Path, detector: str, yunet: Path) -> tuple[float, float, float]:

@@ -316,7 +316,7 @@ def _note_resolution(warm_start: Path | None, student: str, show: Output) -> Non
         return
     from facelet.model_files import load_model
     from facelet.nets import build_net
-    from facelet.nets.scaled import base_name
+    from facelet.nets.scaled import at_resolution
 
     try:
         theirs = load_model(warm_start).card.height
@@ -326,7 +326,7 @@ def _note_resolution(warm_start: Path | None, student: str, show: Output) -> Non
     if theirs != own:
         show.note(
             f"--warm-start {warm_start}: sees {theirs} pixels, {student} sees {own}: its kernels are a start, what it "
-            f"says is learned anew ({base_name(student)}@resolution={theirs} goes on from it)"
+            f"says is learned anew ({at_resolution(student, theirs)} goes on from it)"
         )
 
 

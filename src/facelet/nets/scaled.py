@@ -52,6 +52,13 @@ def base_name(name: str) -> str:
     return name.partition(MARK)[0]
 
 
+def at_resolution(name: str, side: int) -> str:
+    """The name of a net, scaled or not, with another side of the input; its other factors stay."""
+    base, _, factors = name.partition(MARK)
+    kept = [part for part in factors.split(",") if part and not part.startswith("resolution=")]
+    return f"{base}{MARK}{','.join([*kept, f'resolution={side}'])}"
+
+
 def scaled_net(name: str) -> FaceletNet | MobileNetV2:
     """A freshly initialised net of a scaled name.
 

@@ -133,9 +133,12 @@ def net_sizes(student: str) -> tuple[int, int]:
 
 def going_on(model: Model) -> dict[str, Any]:
     """Options of an arm that goes on from a file: the net that it is named after, at its own resolution."""
+    with training_extra():
+        from facelet.nets.scaled import at_resolution
+
     name, side = model.card.name, model.card.height
     own, _ = net_sizes(name)
-    return {"student": name if side == own else f"{name}@resolution={side}", "warm_start": model.path}
+    return {"student": name if side == own else at_resolution(name, side), "warm_start": model.path}
 
 
 def check_one_size(study: str, student: str, teacher: Card) -> None:
