@@ -65,9 +65,9 @@ def rescue(flags: Collection[str]) -> bool:
     except (OSError, AttributeError):
         return False
     question.restype = ctypes.c_char_p
-    answer = question().decode(errors="replace")
+    answer = (question() or b"").decode(errors="replace")
     better = mended(answer, flags)
-    if better == answer:
+    if not answer or better == answer:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     name = ctypes.create_string_buffer(better.encode())
