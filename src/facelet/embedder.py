@@ -18,6 +18,7 @@ from facelet.threads import check_threads
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
+    from facelet.faces.sources import PhotoSource
 
 __all__ = ["BACKENDS", "Embedder"]
 
@@ -120,28 +121,41 @@ class Embedder:
         return embeddings
 
     def embed_images(
-        self, paths: str | Path | Iterable[str | Path], detector: Detector | None = None, align: bool = True
+        self,
+        photos: PhotoSource | Iterable[PhotoSource],
+        detector: Detector | str | None = None,
+        align: bool = True,
+        *,
+        bgr: bool = False,
     ) -> NDArray[np.float32]:
         """The embeddings of photos, of the largest face in each.
 
         Args:
-            paths: the photos; one path alone is one photo.
-            detector: what finds the faces; None is the default one.
+            photos: each a path, the bytes of an image file, a file opened with "rb", a PIL image or an array, as
+                `faces.sources.load_photo` reads them; one alone is one photo, an array of four dimensions is several.
+            detector: what finds the faces, or its name; None is the default one.
             align: warp the face to the template of the card; False cuts the detector's box.
+            bgr: arrays have their colours in OpenCV's order, blue first.
 
         Returns:
             `(n, card.embedding_size)` float32 unit vectors.
 
         Raises:
+            InputError: what cannot be a photo, or an array of another type or shape.
             MissingFileError: a photo is not there.
-            ImageError: a file is no readable photo.
+            ImageError: a file is not a readable photo.
             FaceNotFoundError: a photo without a face.
         """
+        from facelet.faces.sources import one_or_many
         from facelet.photo import face_crops
 
         template, height, width = self.card.template if align else "box", self.card.height, self.card.width
-        photos = [paths] if isinstance(paths, str | Path) else paths
-        return self.embed([face_crops(Path(path), template, height, width, detector)[0].crop for path in photos])
+        return self.embed(
+            [
+                face_crops(photo, template, height, width, detector, name=f"photo {number}", bgr=bgr)[0].crop
+                for number, photo in enumerate(one_or_many(photos))
+            ]
+        )
 
 
 def _stacked(crops: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -17,18 +17,59 @@
     ├── WorkerError           (RuntimeError)     a process of a training that ended before its time
     └── MissingExtraError     (ImportError)      an optional dependency is not installed
 
-Each message is one line: where it happened, what is wrong with the value, and how to mend it.
+Each message is one line: where it happened, what is wrong with the value, and how to mend it. What a caller passed is
+repeated up to `MAX_SHOWN` characters, so that an image passed as a path does not end in a log.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+MAX_SHOWN = 80
+"""Characters of a path, a name or any other word that a message repeats; the middle of a longer one is left out."""
+
+MAX_MESSAGE = 2000
+"""Characters of a message; the longest hold a compiler's complaint."""
+
+_HEAD = 24
+"""Characters kept of a long word's beginning; the rest is its end, which has the file's name."""
+
+
+def printable(text: str) -> str:
+    """Text in which line breaks, control characters and bytes that are not UTF-8 are escaped as Python does."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown(value: object) -> str:
+    """A path or a name as messages show it: printable, on one line, at most `MAX_SHOWN` characters."""
+    return _shortened(printable(str(value)))
+
+
+def one_line(text: str) -> str:
+    """A text as one line: breaks become spaces, what is not printable is escaped, long words lose their middle."""
+    flat = printable(re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).strip())
+    return _shortened(re.sub(rf"\S{{{MAX_SHOWN + 1},}}", lambda word: _shortened(word[0]), flat), MAX_MESSAGE)
+
+
+def _shortened(text: str, most: int = MAX_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:_HEAD]}...{text[len(text) - (most - _HEAD - 3) :]}"
+
 
 class FaceletError(Exception):
-    """Root of the tree; the command line prints its message as one line and exits with 2."""
+    """Root of the tree; the command line prints its message as one line and exits with 2.
+
+    Args:
+        message: "where: what happened"; kept as `one_line` makes it, a long place without its middle.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        where, colon, what = one_line(message).partition(": ")
+        super().__init__(f"{_shortened(where)}{colon}{what}" if colon else where)
 
 
 class InputError(FaceletError, ValueError):
@@ -40,9 +81,9 @@ class UnknownNameError(InputError):
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if len(name) <= MAX_SHOWN else []
         hint = f"did you mean '{near[0]}'? " if near else ""
-        super().__init__(f"{what} '{name}': not known; {hint}known: {', '.join(names)}")
+        super().__init__(f"{what} '{shown(name)}': not known; {hint}known: {', '.join(names)}")
 
 
 class MissingFileError(FaceletError, FileNotFoundError):

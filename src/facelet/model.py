@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facelet.errors import ModelError
+from facelet.errors import InputError, ModelError, shown
 
 CARD_KEY = "facelet.card"
 
@@ -172,7 +172,7 @@ class Card:
             if rate is not None and math.isclose(rate, far, rel_tol=1e-6):
                 return threshold
         known = ", ".join(sorted(self.thresholds))
-        mend = "measure one with: facelet calibrate MODEL --data LFW"
+        mend = "measure one with: facelet calibrate MODEL --data LFW, or give a --threshold of your own"
         raise ModelError(
             f"model {self.name}: no threshold for FAR {far:g} in its card "
             + (f"(there: {known}); choose one of these, or {mend}" if known else f"(there: none); {mend}")
@@ -202,6 +202,21 @@ class Model:
 def weights_path(path: Path) -> Path:
     """The file that holds a model's weights: the `.bin` of an IR, else the model's own."""
     return path.with_suffix(".bin") if path.suffix == ".xml" else path
+
+
+def checked_threshold(where: str, threshold: float) -> float:
+    """A threshold that a user gives in place of a card's, as a float.
+
+    Raises:
+        InputError: not a number above 0 and at most 4.
+    """
+    try:
+        number = float(threshold)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: must be a number, found {shown(threshold)}") from None
+    if not 0 < number <= 4:
+        raise InputError(f"{where}: {number:g} is not a squared distance of unit vectors; expected above 0, at most 4")
+    return number
 
 
 def _is_whole(value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from facelet.assets import DLIB_RESNET, KNOWN_MODELS, packaged_dlib_file
 from facelet.atomic import write_bytes_atomic, write_text_atomic
-from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError
+from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError, shown
 from facelet.model import CARD_KEY, Card, Model, weights_path
 
 if TYPE_CHECKING:
@@ -61,17 +61,20 @@ def find_model(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     try:
         is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:  # a name that is too long, a folder that is closed
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{shown(path)}: cannot be read ({reason})") from error
     if is_folder:
-        raise ModelError(f"{path}: is a folder; give a model file ({', '.join(KINDS)})")
+        raise ModelError(f"{shown(path)}: is a folder; give a model file ({', '.join(KINDS)})")
     if not exists:
         if path.suffix or len(path.parts) > 1:
-            raise MissingFileError(f"{path}: no such model file; give its path, or a name that `facelet models` lists")
+            raise MissingFileError(
+                f"{shown(path)}: no such model file; give its path, or a name that `facelet models` lists"
+            )
         raise UnknownNameError("model", name, [*SHIPPED_MODELS, DLIB_NAME])
     if path.suffix not in KINDS:
         hint = "; give the .xml beside it" if path.suffix == ".bin" else ""
-        raise ModelError(f"{path}: not a model file by its name; known kinds: {', '.join(KINDS)}{hint}")
+        raise ModelError(f"{shown(path)}: not a model file by its name; known kinds: {', '.join(KINDS)}{hint}")
     return path
 
 
@@ -213,7 +216,7 @@ def _read_card_file(path: Path) -> Card:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such card file") from error
+        raise MissingFileError(f"{shown(path)}: no such card file") from error
     except (OSError, ValueError) as error:  # a folder, bytes that are no text, a zero byte in the name
-        raise ModelError(f"{path}: the card cannot be read as text") from error
+        raise ModelError(f"{shown(path)}: the card cannot be read as text") from error
     return Card.from_json(text, str(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from facelet.errors import FaceNotFoundError
 from facelet.faces.align import align
 from facelet.faces.detect import Detector, Face
-from facelet.faces.detectors import default_detector
-from facelet.faces.images import read_image
+from facelet.faces.detectors import as_detector
+from facelet.faces.sources import PhotoSource, load_photo
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,33 +21,48 @@ class FaceCrop:
     Attributes:
         face: where it was found.
         crop: `(height, width, 3)` uint8 RGB.
+        notes: what the user should know about the photo's file, one line each.
     """
 
     face: Face
     crop: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
 
-def face_crops(path: Path, template: str, height: int, width: int, detector: Detector | None = None) -> list[FaceCrop]:
+def face_crops(
+    source: PhotoSource,
+    template: str,
+    height: int,
+    width: int,
+    detector: Detector | str | None = None,
+    *,
+    name: str = "photo",
+    bgr: bool = False,
+) -> list[FaceCrop]:
     """Every face of a photo, largest first.
 
     Args:
-        path: the photo.
+        source: the photo, in any form that `faces.sources.load_photo` takes.
         template: name of the alignment; "box" cuts the detector's box without alignment.
         height: of a crop in pixels.
         width: of a crop in pixels.
-        detector: what finds the faces; None is the default one.
+        detector: what finds the faces, or its name; None is the default one.
+        name: what messages call a photo that has no path.
+        bgr: an array's colours are in OpenCV's order, blue first.
 
     Raises:
+        InputError: `source` is nothing that a photo is read from, or `detector` is not a detector.
         MissingFileError: the photo is not there.
-        ImageError: the file is no readable photo.
+        ImageError: the file is not a readable photo.
         FaceNotFoundError: the detector finds no face.
-        UnknownNameError: no such template.
+        UnknownNameError: no such template or detector.
     """
-    chosen = default_detector() if detector is None else detector
-    image = read_image(path)
-    faces = chosen.detect(image)
+    chosen = as_detector(detector)
+    photo = load_photo(source, name, bgr=bgr)
+    faces = chosen.detect(photo.pixels)
     if not faces:
         raise FaceNotFoundError(
-            f"{path}: no face found by {chosen.name}; give a photo with a larger, frontal face, or another detector"
+            f"{photo.name}: no face found by {chosen.name}; give a photo with a larger, frontal face, "
+            "or another detector"
         )
-    return [FaceCrop(face, align(image, face, template, height, width)) for face in faces]
+    return [FaceCrop(face, align(photo.pixels, face, template, height, width), photo.notes) for face in faces]

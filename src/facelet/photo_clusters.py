@@ -19,6 +19,7 @@ from facelet.embedder import Embedder
 from facelet.errors import FaceNotFoundError, ImageError, InputError, MissingFileError
 from facelet.faces.detect import Detector, Face
 from facelet.linkage import merge_tree, squared_distances
+from facelet.model import checked_threshold
 from facelet.photo import face_crops
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -112,10 +113,7 @@ def check_options(options: SortOptions) -> None:
     Raises:
         InputError: a threshold outside (0, 4], a negative size, or an `out` that is in use or inside the photos.
     """
-    if not 0 < options.threshold <= 4:
-        raise InputError(
-            f"--threshold: {options.threshold:g} is no squared distance of unit vectors; expected above 0, at most 4"
-        )
+    checked_threshold("--threshold", options.threshold)
     if options.min_face < 0:
         raise InputError(f"--min-face: must be 0 pixels or more, found {options.min_face}")
     out = options.out

@@ -35,7 +35,7 @@ from facelet.cli import (
     train,
     verify,
 )
-from facelet.errors import FaceletError
+from facelet.errors import FaceletError, one_line, shown
 
 app = typer.Typer(
     name="facelet",
@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{shown(error.filename)}: " if error.filename else ""
         return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1)
     except Exception as error:
         if not isinstance(error, CLICK_ERROR):
@@ -154,5 +154,5 @@ def _cache_hint(error: OSError) -> str:
 
 def _refuse(message: str, code: int) -> int:
     """Prints one line on standard error; returns the exit code."""
-    typer.echo(f"facelet: {' '.join(message.split())}", err=True)
+    typer.echo(f"facelet: {one_line(message)}", err=True)
     return code

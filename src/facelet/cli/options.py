@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facelet.errors import InputError
-from facelet.faces import DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
@@ -88,6 +87,6 @@ def open_detector(name: str, model_path: Path | None) -> Detector:
         MissingFileError: its file is not there and cannot be fetched.
         InputError: the file is not the detector's.
     """
-    from facelet.faces.detectors import default_detector, load_detector
+    from facelet.faces.detectors import as_detector, load_detector
 
-    return default_detector() if name == DEFAULT_DETECTOR and model_path is None else load_detector(name, model_path)
+    return as_detector(name) if model_path is None else load_detector(name, model_path)

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from facelet.errors import printable
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no notes.")]
 SeedOption = Annotated[
@@ -68,14 +70,14 @@ class Output:
         print_table(title, columns, rows)
 
     def line(self, text: str) -> None:
-        """Prints one line for people on standard output; with `--json` does nothing."""
+        """Prints one line for people on standard output, escaped as a note is; with `--json` does nothing."""
         if not self.json:
-            typer.echo(text)
+            typer.echo(printable(text))
 
     def note(self, text: str) -> None:
-        """Prints one line on standard error, unless quiet."""
+        """Prints one line on standard error, unless quiet; breaks in the names of files are escaped."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            typer.echo(printable(text), err=True)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Advance]:

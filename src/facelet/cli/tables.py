@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from facelet.errors import printable
+
 WIDE = 200
 """Characters of a line, at least, where a table goes into a file or a pipe."""
 
@@ -61,7 +63,7 @@ class _Column:
     @classmethod
     def of(cls, heading: str, values: Sequence[object]) -> _Column:
         """Lays a column out."""
-        cells = tuple(f"{value:,}" if isinstance(value, int) else str(value) for value in values)
+        cells = tuple(f"{value:,}" if isinstance(value, int) else printable(str(value)) for value in values)
         numeric = bool(values) and all(isinstance(v, int | float) or _looks_numeric(str(v)) for v in values)
         widest = max(map(len, cells), default=0)
         fixed = numeric or (widest <= LONG_WORD and not any(" " in cell for cell in cells))

@@ -17,6 +17,7 @@ from facelet.cli.options import (
     NoAlignOption,
     ThreadsOption,
     open_detector,
+    refuse_idle,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
@@ -27,10 +28,14 @@ EMBEDDING_KINDS = (".npz", ".npy", ".json")
 
 
 def verify(
+    context: typer.Context,
     a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     model: ModelOption = "facelet_s",
     far: Annotated[float, typer.Option("--far", help="False accept rate whose threshold decides.")] = 1e-3,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Squared distance that decides, in place of --far.")
+    ] = None,
     detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
@@ -42,22 +47,30 @@ def verify(
 ) -> None:
     """Tell whether two photos show one person."""
     from facelet.embedder import Embedder
+    from facelet.model import checked_threshold
     from facelet.verdict import verify as verify_photos
 
     out = Output(json_, quiet)
+    if threshold is not None:
+        refuse_idle(context, "beside --threshold", "--far")
+        checked_threshold("--threshold", threshold)
     finder = open_detector(detector, detector_model)
     embedder = Embedder.load(model, backend=backend, threads=threads)
-    result = verify_photos(a, b, model=embedder, far=far, detector=finder, align=not no_align)
+    rate = far if threshold is None else None
+    result = verify_photos(a, b, model=embedder, far=rate, threshold=threshold, detector=finder, align=not no_align)
+    for note in result.notes:
+        out.note(note)
     out.value(
         {
             "same": result.same,
             "distance": result.distance,
             "threshold": result.threshold,
-            "far": far,
+            "far": result.far,
             "model": embedder.card.name,
             "detector": finder.name,
             "aligned": not no_align,
             "images": [str(a), str(b)],
+            "notes": list(result.notes),
         }
     )
     out.table(
@@ -67,7 +80,7 @@ def verify(
             (
                 f"{result.distance:.4f}",
                 f"{result.threshold:.4f}",
-                f"{far:g}",
+                "-" if result.far is None else f"{result.far:g}",
                 "same person" if result.same else "different people",
                 embedder.card.name,
                 finder.name,

@@ -48,12 +48,34 @@ def load_detector(name: str, model_path: str | Path | None = None) -> Detector:
     return found if refiner is None else RefinedDetector(found, refiner)
 
 
-@lru_cache(maxsize=1)
 def default_detector() -> Detector:
-    """The detector that is taken where nothing is said, loaded once: unpacking it takes as long as a dozen photos.
+    """The detector that is taken where none is chosen, loaded once: unpacking it takes as long as a dozen photos.
 
     Raises:
         MissingExtraError: dlib is not installed.
         MissingFileError: its landmark model is not installed.
     """
-    return load_detector(DEFAULT_DETECTOR)
+    return _load_once(DEFAULT_DETECTOR)
+
+
+def as_detector(detector: Detector | str | None) -> Detector:
+    """The detector that a caller chose: by name, loaded once, or one that is loaded; None is the default one.
+
+    Raises:
+        InputError: neither a name nor a detector; else as `load_detector`.
+    """
+    if detector is None:
+        return default_detector()
+    if isinstance(detector, str):
+        return _load_once(detector) if detector in DETECTORS else load_detector(detector)
+    if not callable(getattr(detector, "detect", None)):
+        raise InputError(
+            f"detector: cannot be a {type(detector).__name__}; give a name ({', '.join(DETECTORS)}) or a detector"
+        )
+    return detector
+
+
+@lru_cache(maxsize=len(DETECTORS))
+def _load_once(name: str) -> Detector:
+    """A detector whose files do not change while the process runs."""
+    return load_detector(name)

@@ -1,14 +1,16 @@
-"""Photos as arrays: whatever the file holds, the result is upright 8-bit RGB of a sane size, or one clear error.
+"""Photo files as arrays: whatever the file holds, the result is upright 8-bit RGB of a sane size, or one clear error.
 
-The first step of `faces`; detection and alignment take what this module returns.
+The first step of `faces`; detection and alignment take what this module returns. Photos that are not files, such as
+arrays and Pillow images, come in through `sources`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from facelet.errors import ImageError, MissingFileError
+from facelet.errors import FaceletError, ImageError, MissingFileError, shown
 
 MAX_SIDE = 4096
 """Longest side of a returned image in pixels; larger photos are shrunk with antialiasing."""
@@ -25,87 +27,115 @@ MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before they are decoded (a decompression bomb, or a map); Pillow's own
 limit."""
 
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    struct.error,
-    MemoryError,
-)
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo that was read.
+
+    Attributes:
+        pixels: `(height, width, 3)` uint8 RGB, upright.
+        name: the path, or what else the photo is called in messages.
+        notes: what the user should know about the file, one line each with its name.
+    """
+
+    pixels: NDArray[np.uint8]
+    name: str
+    notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Returns the photo at `path`, upright.
+def read_photo(path: str | Path) -> Photo:
+    """Reads the photo at `path`.
 
     EXIF rotation is applied; grey, palette, CMYK and 16-bit photos become 8-bit RGB; transparency is laid over
     white; of an animation the first frame is taken; a photo longer than `MAX_SIDE` is shrunk to it.
-
-    Returns:
-        `(height, width, 3)` uint8 RGB.
 
     Raises:
         MissingFileError: nothing is at `path`.
         ImageError: a folder, not an image, damaged, cut short or too large.
     """
-    path = Path(path)
+    path, name = Path(path), shown(path)
     try:
         if not path.exists():
-            raise MissingFileError(f"{path}: no such file; give the path of a photo")
+            raise MissingFileError(f"{name}: no such file; give the path of a photo")
         if not path.is_file():
             what = "a folder" if path.is_dir() else "not a regular file"
-            raise ImageError(f"{path}: {what}; expected a photo")
+            raise ImageError(f"{name}: {what}; expected a photo")
         if path.stat().st_size == 0:
-            raise ImageError(f"{path}: the file is empty; expected a photo")
+            raise ImageError(f"{name}: the file is empty; expected a photo")
         with path.open("rb") as file:
-            return _decode(file, str(path))
+            return decode_photo(file, name)
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError | MissingFileError):
+        if isinstance(error, FaceletError):
             raise
-        raise ImageError(f"{str(path)!r}: cannot be read ({_reason(error)})") from error
+        raise ImageError(f"{name}: cannot be read ({_reason(error)}); give the path of a photo") from error
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Returns the pixels of the photo at `path`, as `read_photo` does: `(height, width, 3)` uint8 RGB."""
+    return read_photo(path).pixels
 
 
 def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Returns an encoded photo as `read_image` does.
+    """Returns the pixels of an encoded photo, as `read_photo` does: `(height, width, 3)` uint8 RGB.
 
     Args:
         data: content of an image file.
         where: name of the source for the error message.
 
-    Returns:
-        `(height, width, 3)` uint8 RGB.
+    Raises:
+        ImageError: not an image, damaged, cut short or too large.
+    """
+    return decode_photo(io.BytesIO(data), where).pixels
+
+
+def decode_photo(file: BinaryIO, name: str) -> Photo:
+    """Reads the photo in an open file, as `read_photo` does.
 
     Raises:
         ImageError: not an image, damaged, cut short or too large.
     """
-    return _decode(io.BytesIO(data), where)
+    with _decoding(name), Image.open(file) as image:
+        _check_size(image)
+        image.draft("RGB" if image.mode in ("RGB", "YCbCr") else None, (MAX_SIDE, MAX_SIDE))
+        image.load()
+        return Photo(_upright_rgb(image), name)
 
 
-def _decode(file: BinaryIO, where: str) -> NDArray[np.uint8]:
-    """Returns the photo in an open file as `(height, width, 3)` uint8 RGB."""
+def convert_image(image: Image.Image, name: str) -> Photo:
+    """Returns a Pillow image as a photo, as `read_photo` does; `image` stays as it is.
+
+    Raises:
+        ImageError: it cannot be decoded, is closed, or is too large.
+    """
+    with _decoding(name):
+        _check_size(image)
+        image.load()
+        return Photo(_upright_rgb(image), name)
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turns whatever a decoder raises in the body into one `ImageError`; its warnings are not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(file) as photo:
-                width, height = photo.size
-                if width * height > MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"{width} x {height} pixels")
-                photo.draft("RGB" if photo.mode in ("RGB", "YCbCr") else None, (MAX_SIDE, MAX_SIDE))
-                photo.load()
-                return _upright_rgb(photo)
+            yield
+        except FaceletError:
+            raise
         except Image.DecompressionBombError as error:
             raise ImageError(
-                f"{where}: the photo has more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
+                f"{name}: the photo has more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
             ) from error
         except UnidentifiedImageError as error:
-            raise ImageError(f"{where}: not an image that can be read; expected JPEG, PNG, WebP, ...") from error
-        except _DECODE_ERRORS as error:
-            raise ImageError(f"{where}: the image is damaged or cut short ({_reason(error)}); copy it again") from error
+            raise ImageError(f"{name}: not an image that can be read; expected JPEG, PNG, WebP, ...") from error
+        except Exception as error:  # decoders raise nearly every kind there is
+            raise ImageError(f"{name}: the image is damaged or cut short ({_reason(error)}); copy it again") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
 
 
 def _upright_rgb(photo: Image.Image) -> NDArray[np.uint8]:
@@ -126,7 +156,7 @@ def _upright_rgb(photo: Image.Image) -> NDArray[np.uint8]:
             photo = photo.convert("RGBA")
         photo = photo.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
         photo.getexif().update(exif)
-    with contextlib.suppress(*_DECODE_ERRORS):  # unreadable EXIF says nothing against the pixels
+    with contextlib.suppress(Exception):  # unreadable EXIF says nothing against the pixels
         photo = ImageOps.exif_transpose(photo)
     if photo.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in photo.info:
         photo = photo.convert("RGBA")
