@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from facelet.cli.output import Output
-from facelet.cli.train import _note_precision
+from facelet.jobs.training import note_precision
 from facelet.nets.bfloat16 import has_bfloat16
 
 
@@ -30,6 +30,6 @@ def test_intel_amd_and_arm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("precision", "device"), [("bf16", "cpu"), ("bf16", "cuda"), ("fp32", "cpu")])
 def test_the_note(there: bool, precision: str, device: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _note_precision(precision, device, Output())
+    note_precision(precision, device, Output())
     told = "fp32 is several times faster" in capsys.readouterr().err.replace("\n", " ")
     assert told == (not there and (precision, device) == ("bf16", "cpu"))

@@ -130,7 +130,7 @@ def test_a_process_that_breaks_is_named(tmp_path: Path, way: str, told: str) -> 
 
 @pytest.mark.parametrize(("count", "batch"), [(0, 64), (3, 64), (4, 4)])
 def test_shares_that_do_not_divide_are_refused(count: int, batch: int) -> None:
-    with pytest.raises(InputError, match="--workers"):
+    with pytest.raises(InputError, match="`workers`"):
         check_workers(count, batch)
     check_workers(2, 64)
 

@@ -16,7 +16,7 @@ from facelet import model_files
 from facelet.demo import LOCK as DEMO_LOCK
 from facelet.demo import MARK
 from facelet.lock import take
-from facelet.train.run import LOCK
+from facelet.train.files import LOCK
 from tiny_models import tiny_card, tiny_onnx
 
 QUICK = ("--identities", 20, "--photos", 4, "--epochs", 1, "--pairs", 40, "--threads", 1)

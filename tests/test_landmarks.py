@@ -34,9 +34,9 @@ from facelet.graph.reference import run
 from facelet.model_files import LANDMARKS, WEIGHTS, load_model
 from facelet.nets.landmark_net import LandmarkNet
 from facelet.nets.size import count_macs, count_parameters
-from facelet.train.landmark_run import NET, train_landmarks
+from facelet.train.landmark_run import train_landmarks
 from facelet.train.landmarks import LandmarkTask, held_distance, moved_crops
-from facelet.train.options import CommonOptions
+from facelet.train.options import LandmarkOptions
 
 POINTS = TEMPLATES["arcface"].points["five"]
 
@@ -84,8 +84,8 @@ def test_a_batch_depends_on_nothing_but_its_step(transfer: TransferSet) -> None:
 
 def test_a_run_learns_and_its_file_refines(transfer: TransferSet, tmp_path: Path) -> None:
     fresh = held_distance(LandmarkNet(), transfer, np.arange(40), 0)(LandmarkNet().eval())["held_px"]
-    options = CommonOptions(
-        NET, tmp_path, epochs=10, batch_size=16, learning_rate=3e-3, optimizer="adamw", threads=1, ema=0.9
+    options = LandmarkOptions(
+        out=tmp_path, epochs=10, batch_size=16, learning_rate=3e-3, optimizer="adamw", threads=1, ema=0.9
     )
     trained = train_landmarks(options, transfer, command="facelet train landmarks")
     assert trained.history["held_px"] < 0.8 * fresh

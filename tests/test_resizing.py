@@ -72,7 +72,7 @@ def test_every_net_takes_smaller_pictures_and_whole_ones_as_before(name: str) ->
 
 
 def test_a_net_that_takes_none_so_small_says_so() -> None:
-    with pytest.raises(InputError, match="--first-resolution 48: the net takes no pictures so small; give more"):
+    with pytest.raises(InputError, match="`first_resolution` 48: the net takes no pictures so small; give more"):
         resized(build_net("nn4_small2"), 48)
 
 
@@ -115,8 +115,8 @@ def test_a_net_learns_from_growing_pictures_and_its_file_eats_whole_ones(
     monkeypatch.setattr(FaceletNet, "forward", noted)
     name = "facelet_xs@width=0.25,depth=0.25,resolution=64"
     options = DistillOptions(
-        name,
-        tmp_path / "run",
+        student=name,
+        out=tmp_path / "run",
         teachers=("mobilenet_v2_035",),
         epochs=10,
         batch_size=16,
@@ -152,6 +152,8 @@ def test_a_run_that_was_cut_ends_in_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_before_a_teacher_is_asked(tmp_path: Path) -> None:
-    options = DistillOptions("facelet_xs", tmp_path / "run", teachers=("mobilenet_v2_035",), first_resolution=50)
-    with pytest.raises(InputError, match="--first-resolution 50: pictures of 96 pixels"):
+    options = DistillOptions(
+        student="facelet_xs", out=tmp_path / "run", teachers=("mobilenet_v2_035",), first_resolution=50
+    )
+    with pytest.raises(InputError, match="`first_resolution` 50: pictures of 96 pixels"):
         distill(options, tiny_set(), progress=lambda *_told: pytest.fail("a teacher was asked"))

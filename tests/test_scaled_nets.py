@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from conftest import Ended
 from drawn_faces import write_photo
 from facelet.cli.output import Output
-from facelet.cli.train import _note_resolution
 from facelet.errors import InputError, UnknownNameError
+from facelet.jobs.training import note_resolution
 from facelet.model import Card
 from facelet.model_files import load_model
 from facelet.nets import build_net
@@ -186,9 +186,9 @@ def test_a_warm_start_from_another_resolution_is_told(
         model = onnx.load(path)
         del model.metadata_props[:]
         onnx.save(model, path)
-    _note_resolution(path, student, Output())
+    note_resolution(path, student, Output())
     said = capsys.readouterr().err.replace("\n", " ")
-    assert (f"mobilenet_v2_035@resolution={seen} goes on from it" in said) == told
+    assert (f"mobilenet_v2_035@resolution={seen} continues from it" in said) == told
     assert bool(said) == told
 
 

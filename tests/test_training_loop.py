@@ -22,13 +22,13 @@ from facelet.data.embedding_cache import EmbeddingCache, fill_cache
 from facelet.data.views import RECIPES, ViewRecipe
 from facelet.errors import CheckpointError, DivergedError, FaceletError, InputError
 from facelet.lock import take
-from facelet.train.checkpoint import CHECKPOINT
 from facelet.train.distill import DistillTask, Hint
+from facelet.train.files import CHECKPOINT, LOCK, OPTIONS_FILE
 from facelet.train.loop import HISTORY, LoopConfig, train
 from facelet.train.measure import clean_pixels, embed_pixels, held_cosine
 from facelet.train.online import graphed_net
-from facelet.train.options import LATER_OPTIONS, DistillOptions, run_identity
-from facelet.train.run import LOCK, OPTIONS_FILE, distill
+from facelet.train.options import DistillOptions, run_identity
+from facelet.train.run import distill
 from facelet.train.targets import fit_target
 from facelet.train.triplet import TripletTask
 from tiny_models import photo_model
@@ -246,12 +246,12 @@ def test_what_ends_a_run_early_leaves_no_thread_behind(tmp_path: Path) -> None:
     assert [row["step"] for row in figures(tmp_path / "run")] == [5]
 
 
-def test_options_that_came_later_name_a_run_where_they_are_given() -> None:
+def test_what_the_weights_depend_on_names_a_run_and_nothing_else_does() -> None:
     options = DistillOptions(student="facelet_xs", out=Path("x"))
-    defaults = {field.name: field.default for field in dataclasses.fields(DistillOptions)}
-    assert {name: defaults[name] for name in LATER_OPTIONS} == LATER_OPTIONS
-    given = [{"warmup": 0.1}, {"schedule": "linear"}, {"geometry": 0.5}, {"photometry": 0.5}, {"degrade": 0.1}]
-    assert len({run_identity(dataclasses.replace(options, **each), []) for each in [{}, *given]}) == 1 + len(given)  # type: ignore[arg-type]
+    other = [{"warmup": 0.1}, {"schedule": "linear"}, {"geometry": 0.5}, {"degrade": 0.1}, {"seed": 1}, {"views": 1}]
+    same = [{"out": Path("y")}, {"resume": True}, {"name": "n"}, {"threads": 1}, {"checkpoint_every": 7}]
+    assert len({run_identity(dataclasses.replace(options, **each), []) for each in [{}, *other]}) == 1 + len(other)  # type: ignore[arg-type]
+    assert len({run_identity(dataclasses.replace(options, **each), []) for each in [{}, *same]}) == 1  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path: Path) -
     kept = (tmp_path / "run" / CHECKPOINT).read_bytes()
     with torch.no_grad():
         net.dense.weight[0, 0] = float("nan")
-    with pytest.raises(DivergedError, match="step 5: the loss is nan; train anew with a lower --learning-rate"):
+    with pytest.raises(DivergedError, match="step 5: the loss is nan; train anew with a lower `learning_rate`"):
         train(task, config(20), tmp_path / "run", identity="a")
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == kept
     assert "NaN" not in (tmp_path / "run" / HISTORY).read_text()
@@ -308,7 +308,9 @@ STUDENT = "facelet_xs@width=0.25,depth=0.25,resolution=48,embedding=16"
 def small_run(tmp_path: Path) -> DistillOptions:
     """Options of a whole run of seconds."""
     teacher = str(photo_model(tmp_path / "teacher.onnx"))
-    return DistillOptions(STUDENT, tmp_path / "run", teachers=(teacher,), epochs=0.5, batch_size=16, threads=1)
+    return DistillOptions(
+        student=STUDENT, out=tmp_path / "run", teachers=(teacher,), epochs=0.5, batch_size=16, threads=1
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -363,7 +365,7 @@ def test_a_resumption_from_another_start_is_refused(small_run: DistillOptions, t
     resumed = dataclasses.replace(options, resume=True)
     distill(resumed, tiny_set())
     torch.save({**torch.load(start, weights_only=True), "step": 0}, start)
-    with pytest.raises(CheckpointError, match="the file of --warm-start is not what it was when this run began"):
+    with pytest.raises(CheckpointError, match="the file of `warm_start` is not what it was when this run began"):
         distill(resumed, tiny_set())
     checkpoint = options.out / CHECKPOINT
     state = torch.load(checkpoint, weights_only=True)
@@ -390,11 +392,11 @@ def test_making_a_graph_leaves_the_statistics_of_a_net(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"epochs": float("nan")}, "--epochs: must be above 0, found nan"),
-        ({"learning_rate": float("inf")}, "--learning-rate: must be above 0, found inf"),
-        ({"weight_decay": float("nan")}, "--weight-decay: must be 0 or more, found nan"),
-        ({"watch_every": -1.0}, "--watch-every: must be 0 or more, found -1"),
-        ({"taps": ("x", "y")}, "--tap: guides by what the teacher shows of the very view; give --views 1 or more"),
+        ({"epochs": float("nan")}, "`epochs`: must be above 0, found nan"),
+        ({"learning_rate": float("inf")}, "`learning_rate`: must be above 0, found inf"),
+        ({"weight_decay": float("nan")}, "`weight_decay`: must be at least 0, found nan"),
+        ({"watch_every": -1.0}, "`watch_every`: must be at least 0, found -1"),
+        ({"taps": ("x", "y")}, "`taps`: guide by the teacher's map of that very view; set `views` to 1 or more"),
         ({"batch_size": 95}, "94 crops to train on do not fill a batch of 95; give more"),
     ],
 )

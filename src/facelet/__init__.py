@@ -1,7 +1,8 @@
 """Facelet distils face recognizers into networks small enough for tiny boards, and proves what each step cost.
 
-The package's face: `verify` and `embed` for photos, `Embedder` for crops, `Model` and `Card` for files. Each is
-imported on first use, so that `import facelet` stays quick.
+The public names: `verify` and `embed` for photos, `Embedder` for crops, `Model` and `Card` for files, and the jobs,
+each a frozen config and a function that runs it (`distill(Distill(...))`). Each is imported on first use, so that
+`import facelet` stays quick.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facelet.embedder import Embedder as Embedder
     from facelet.errors import FaceletError as FaceletError
+    from facelet.jobs.average import Average as Average
+    from facelet.jobs.average import average as average
+    from facelet.jobs.distill import Distill as Distill
+    from facelet.jobs.distill import distill as distill
+    from facelet.jobs.landmarks import TrainLandmarks as TrainLandmarks
+    from facelet.jobs.landmarks import train_landmarks as train_landmarks
+    from facelet.jobs.triplet import TrainTriplet as TrainTriplet
+    from facelet.jobs.triplet import train_triplet as train_triplet
     from facelet.model import Card as Card
     from facelet.model import Model as Model
     from facelet.verdict import Verification as Verification
@@ -20,12 +29,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Average": "facelet.jobs.average",
     "Card": "facelet.model",
+    "Distill": "facelet.jobs.distill",
     "Embedder": "facelet.embedder",
     "FaceletError": "facelet.errors",
     "Model": "facelet.model",
+    "TrainLandmarks": "facelet.jobs.landmarks",
+    "TrainTriplet": "facelet.jobs.triplet",
     "Verification": "facelet.verdict",
+    "average": "facelet.jobs.average",
+    "distill": "facelet.jobs.distill",
     "embed": "facelet.verdict",
+    "train_landmarks": "facelet.jobs.landmarks",
+    "train_triplet": "facelet.jobs.triplet",
     "verify": "facelet.verdict",
 }
 

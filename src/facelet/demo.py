@@ -24,6 +24,7 @@ from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
 from facelet.lock import take_or_refuse
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
+from facelet.train.files import OPTIONS_FILE
 
 if TYPE_CHECKING:
     from facelet.data.pairs import Pairs
@@ -164,7 +165,7 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
     """
     with training_extra():
         from facelet.train.options import DistillOptions, check_options
-        from facelet.train.run import OPTIONS_FILE, take_folder
+        from facelet.train.run import take_folder
     find_model(options.teacher)
     folder = options.out / "student"
     distillation = DistillOptions(

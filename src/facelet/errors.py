@@ -2,7 +2,8 @@
 
     FaceletError
     ├── InputError            (ValueError)       a value or an option that cannot be used
-    │   └── UnknownNameError  (ValueError)       a name that is in no table; lists the nearest
+    │   ├── UnknownNameError  (ValueError)       a name that is in no table; lists the nearest
+    │   └── OptionError       (ValueError)       an option of a job that cannot be used, alone or beside another
     ├── MissingFileError      (FileNotFoundError) a path that is not there
     ├── ImageError            (ValueError)       a file that is no readable photo
     ├── FaceNotFoundError     (ValueError)       a photo without a face
@@ -84,6 +85,13 @@ class UnknownNameError(InputError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if len(name) <= MAX_SHOWN else []
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"{what} '{shown(name)}': not known; {hint}known: {', '.join(names)}")
+
+
+class OptionError(InputError):
+    """An option of a job that cannot be used, alone or beside another.
+
+    Its message names fields of the job's config in backticks; the command line prints their flags instead.
+    """
 
 
 class MissingFileError(FaceletError, FileNotFoundError):

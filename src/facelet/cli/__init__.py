@@ -18,7 +18,6 @@ import typer
 import facelet
 from facelet.cli import (
     align,
-    average,
     bench,
     cluster,
     demo,
@@ -26,7 +25,6 @@ from facelet.cli import (
     fpga,
     fpga_engine,
     graph,
-    landmarks,
     models,
     opencl,
     quantize,
@@ -35,7 +33,9 @@ from facelet.cli import (
     train,
     verify,
 )
+from facelet.config import as_flags
 from facelet.errors import FaceletError, one_line, shown
+from facelet.jobs.distill import Distill
 
 app = typer.Typer(
     name="facelet",
@@ -47,7 +47,7 @@ app = typer.Typer(
 
 train_group = typer.Typer(no_args_is_help=True, help="Train a net without a teacher.")
 train_group.command("triplet")(train.triplet)
-train_group.command("landmarks")(landmarks.train_landmarks)
+train_group.command("landmarks")(train.landmarks)
 
 app.command("verify")(verify.verify)
 app.command("embed")(verify.embed)
@@ -59,7 +59,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(evaluate.calibrate)
 app.command("inspect")(graph.inspect)
 app.command("prune")(graph.prune)
-app.command("average")(average.average)
+app.command("average")(train.average)
 app.command("quantize")(quantize.quantize)
 app.command("compile")(opencl.compile_)
 app.command("devices")(opencl.devices)
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="facelet", standalone_mode=False)
         sys.stdout.flush()
     except FaceletError as error:
-        return _refuse(str(error), 2)
+        return _refuse(as_flags(str(error), Distill), 2)  # a derived command has named its own flags
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("interrupted", INTERRUPTED)
     except BrokenPipeError:

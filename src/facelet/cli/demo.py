@@ -37,8 +37,8 @@ def demo(
     from contextlib import ExitStack
 
     from facelet.benchmark import check_request
-    from facelet.cli.train import training_bar
     from facelet.demo import DemoOptions, run_demo, table_rows
+    from facelet.jobs.training import training_progress
 
     show = Output(json_, quiet)
     if data is not None:
@@ -61,7 +61,7 @@ def demo(
 
         def on_tick(tick: Tick) -> None:
             if not ticks:
-                ticks.append(bars.enter_context(training_bar(show)))
+                ticks.append(bars.enter_context(training_progress(show)))
             ticks[0](tick)
             if tick.step == tick.steps:
                 bars.close()

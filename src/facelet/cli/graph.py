@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import check_model_out, refuse_idle
+from facelet.cli.options import refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
-from facelet.faces import DEFAULT_DETECTOR
+from facelet.jobs.places import check_model_out
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -221,11 +223,11 @@ def _recovered(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import training_bar
+    from facelet.jobs.training import training_progress
 
     with training_extra():
         from facelet.train.recover import recover
-    with training_bar(show) as tick:
+    with training_progress(show) as tick:
         return recover(
             original,
             pruned,
@@ -257,7 +259,6 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
     """
     import dataclasses
 
-    from facelet.cli.train import command_line
     from facelet.model_files import save_model
 
     card = dataclasses.replace(
@@ -265,18 +266,25 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
         name=f"{model.card.name}_{how}",
         metrics={},
         thresholds={},
-        recipe="; ".join(part for part in (model.card.recipe, command_line()) if part),
+        recipe="; ".join(part for part in (model.card.recipe, _command_line()) if part),
         **counted,
     )
     save_model(out, dataclasses.replace(graph, name=card.name), card)
 
 
+def _command_line() -> str:
+    """The command line for the card: absolute paths of files, which name a machine, are cut to their last part."""
+    words = (Path(a).name if Path(a).is_absolute() and Path(a).exists() else a for a in sys.argv[1:])
+    return shlex.join(["facelet", *words])
+
+
 def open_for(model: Model, data: Path | None, aligned: bool, seed: int, show: Output) -> TransferSet:
     """The crops of `--recover` or `--calibration`: what a net has not met so far, no later step shows it either."""
-    from facelet.cli.train import open_data
     from facelet.data.heldout import HELDOUT_NOTE
+    from facelet.jobs.crops import CropSource, open_crops
 
-    return open_data(data, aligned, DEFAULT_DETECTOR, None, seed, show, exclude_heldout=HELDOUT_NOTE in model.card.data)
+    source = CropSource(data=data, aligned=aligned, exclude_heldout=HELDOUT_NOTE in model.card.data)
+    return open_crops(source, seed, show)
 
 
 def _print(show: Output, out: Path, savings: list[Saving]) -> None:

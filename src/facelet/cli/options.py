@@ -61,24 +61,6 @@ def _was_given(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def check_model_out(out: Path, *read: str | Path) -> None:
-    """Refuses a place where no model file can be written.
-
-    Args:
-        read: names or files of the models that are read.
-
-    Raises:
-        InputError: not a file that ends in .onnx, one of those that are read, or a place that cannot be written.
-    """
-    from facelet.atomic import check_place
-
-    if out.suffix != ".onnx" or out.is_dir():
-        raise InputError(f"--out {out}: give a file that ends in .onnx")
-    if any(Path(model).exists() and out.exists() and out.samefile(model) for model in read):
-        raise InputError(f"--out {out}: is a model that is read; give another file")
-    check_place(out)
-
-
 def open_detector(name: str, model_path: Path | None) -> Detector:
     """Opens the detector of `--detector` and `--detector-model`; YuNet's file is fetched where none is given.
 

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 
 from facelet.errors import printable
+from facelet.events import Advance
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no notes.")]
@@ -29,13 +30,6 @@ PATIENCE_S = 1.0
 
 LOG_EVERY_S = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
-
-
-class Advance(Protocol):
-    """Tells a progress bar how far the work is."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """`done` of `total`; `note` is shown behind, in place of the speed."""
 
 
 @dataclass(frozen=True)

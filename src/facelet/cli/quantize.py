@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import check_model_out, refuse_idle
+from facelet.cli.options import refuse_idle
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, training_extra
+from facelet.jobs.places import check_model_out
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -117,11 +118,11 @@ def _distilled(
     seed: int,
     show: Output,
 ) -> Graph:
-    from facelet.cli.train import training_bar
+    from facelet.jobs.training import training_progress
 
     with training_extra():
         from facelet.train.int8_net import distil_int8
-    with training_bar(show) as tick:
+    with training_progress(show) as tick:
         return distil_int8(
             result,
             graph,

@@ -240,6 +240,6 @@ def _transfer(
         from facelet.data.synthetic_transfer import synthetic_transfer_set
 
         return synthetic_transfer_set(QUICK_CROPS, 1, seed)
-    from facelet.cli.train import open_data
+    from facelet.jobs.crops import CropSource, open_crops
 
-    return open_data(transfer, False, detector, detector_model, seed, show)
+    return open_crops(CropSource(data=transfer, detector=detector, detector_model=detector_model), seed, show)

@@ -71,9 +71,9 @@ def distilled(
     """
     with training_extra():
         from facelet.nets.bfloat16 import has_bfloat16
-        from facelet.train.checkpoint import CHECKPOINT
+        from facelet.train.files import CHECKPOINT, MODEL_FILE
         from facelet.train.options import DistillOptions
-        from facelet.train.run import MODEL_FILE, distill
+        from facelet.train.run import distill
 
     folder = context.folder / name
     values: dict[str, Any] = {

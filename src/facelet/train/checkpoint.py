@@ -12,8 +12,7 @@ from torch import nn
 from facelet.atomic import write_bytes_atomic
 from facelet.errors import CheckpointError
 from facelet.train.average import Average
-
-CHECKPOINT = "checkpoint.pt"
+from facelet.train.files import CHECKPOINT
 
 
 def save(
@@ -70,11 +69,11 @@ def restore(
     if state["identity"] != identity:
         raise CheckpointError(
             f"{path}: made by another run (net, data, teacher or options differ); "
-            "give the same options or another --out"
+            "give the same options or another `out`"
         )
     if state.get("warm_start", warm_start) != warm_start:
         raise CheckpointError(
-            f"{path}: the file of --warm-start is not what it was when this run began; give that one or another --out"
+            f"{path}: the file of `warm_start` is not what it was when this run began; give that one or another `out`"
         )
     modules.load_state_dict(state["modules"])
     optimizer.load_state_dict(state["optimizer"])
@@ -102,7 +101,7 @@ def load_student(net: nn.Module, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise CheckpointError(f"{path}: no checkpoint there; leave --resume out to start a new run")
+        raise CheckpointError(f"{path}: no checkpoint there; leave `resume` out to start a new run")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if not {"identity", "step", "modules", "optimizer"} <= set(state):

@@ -32,13 +32,13 @@ def check_workers(count: int, batch_size: int) -> None:
         InputError: below 1, the batch does not divide by it, or this system cannot fork.
     """
     if count < 1:
-        raise InputError(f"--workers: must be 1 or more, found {count}")
+        raise InputError(f"`workers`: must be 1 or more, found {count}")
     if batch_size % count or batch_size < 2 * count:
         raise InputError(
-            f"--workers {count}: a batch of {batch_size} gives no equal shares of 2 images or more; change --batch"
+            f"`workers` {count}: a batch of {batch_size} gives no equal shares of 2 images or more; change `batch_size`"
         )
     if count > 1 and not ("fork" in multiprocessing.get_all_start_methods() and dist.is_available()):
-        raise InputError(f"--workers {count}: needs a system that forks, and torch with gloo; use --threads here")
+        raise InputError(f"`workers` {count}: needs a system that forks, and torch with gloo; use `threads` here")
 
 
 class Crew:
@@ -168,8 +168,8 @@ class Crew:
                     why = pipe.recv()
                 except EOFError:  # it was killed
                     why = f"ended with code {process.exitcode}"
-                return WorkerError(f"{process.name}: {why}; go on from the last checkpoint with --resume")
-        return WorkerError("--workers: a process of the training is gone; go on with --resume")
+                return WorkerError(f"{process.name}: {why}; go on from the last checkpoint with `resume`")
+        return WorkerError("`workers`: a process of the training is gone; go on with `resume`")
 
 
 def _shared(modules: nn.Module) -> list[Tensor]:

@@ -12,11 +12,12 @@ from facelet.model import Card
 from facelet.nets.landmark_net import LandmarkNet
 from facelet.nets.size import count_macs, count_parameters
 from facelet.train.export import export_onnx
+from facelet.train.files import MODEL_FILE
 from facelet.train.landmarks import LandmarkTask, held_distance
 from facelet.train.loop import Tick
 from facelet.train.measure import TEMPLATE, split_holdout
-from facelet.train.options import CommonOptions, check_batch, check_training
-from facelet.train.run import MODEL_FILE, Run, count_steps, data_seen, own_folder, run_task
+from facelet.train.options import LandmarkOptions, check_batch, check_training
+from facelet.train.run import Run, count_steps, data_seen, own_folder, run_task
 
 NET = "landmarks"
 
@@ -25,16 +26,17 @@ HOLDOUT = 0.02
 
 
 def train_landmarks(
-    options: CommonOptions,
+    options: LandmarkOptions,
     transfer: TransferSet,
     *,
     command: str = "",
     on_tick: Callable[[Tick], None] | None = None,
 ) -> Run:
-    """Trains `LandmarkNet` on moved crops of a transfer set.
+    """Trains `LandmarkNet` on displaced crops of a transfer set.
 
     Args:
-        options: their student is `NET`; recipe, its factors and warm start have no meaning here.
+        options: of the run.
+        transfer: aligned crops; their labels are not used.
         command: recorded in the card as its recipe.
 
     Raises:
@@ -53,7 +55,7 @@ def train_landmarks(
         watch = held_distance(start, transfer, held, options.seed)
         net, last = run_task(options, task, transfer, steps, watch, on_tick, [])
         card = Card(
-            name=options.name or NET,
+            name=NET,
             height=LandmarkNet.input_size,
             width=LandmarkNet.input_size,
             template=TEMPLATE,

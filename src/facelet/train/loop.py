@@ -299,7 +299,7 @@ def _steps(
 def _check_finite(done: int, figures: Mapping[str, float]) -> None:
     """Refuses to go on where the loss is no number, before such weights are kept."""
     if not math.isfinite(figures.get("loss", 0.0)):
-        raise DivergedError(f"step {done}: the loss is {figures['loss']}; train anew with a lower --learning-rate")
+        raise DivergedError(f"step {done}: the loss is {figures['loss']}; train anew with a lower `learning_rate`")
 
 
 def _due(done: int, every: int) -> bool:

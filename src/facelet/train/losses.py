@@ -74,9 +74,9 @@ def check_loss(name: str, weight: float | None, person: NDArray[np.int64]) -> No
         raise UnknownNameError("loss", name, LOSSES)
     _, _, term = name.partition("+")
     if weight is not None and not term:
-        raise InputError(f"--loss-weight: '{name}' has no second term to weigh; leave it out or take --loss mse+...")
+        raise InputError(f"`loss_weight`: '{name}' has no second term to weigh; leave it out or take `loss` mse+...")
     if weight is not None and not 0 <= weight < float("inf"):
-        raise InputError(f"--loss-weight: must be 0 or more, found {weight}")
+        raise InputError(f"`loss_weight`: must be at least 0, found {weight}")
     if term:
         TERMS[term].check(person)
 

@@ -54,7 +54,7 @@ class MarginSoftmax(Term):
         n_people = len(_people(person))
         if n_people < 2:
             raise InputError(
-                f"--loss mse+margin: needs two labelled people with {MIN_CROPS} crops or more, found {n_people}; "
+                f"`loss` mse+margin: needs two labelled people with {MIN_CROPS} crops or more, found {n_people}; "
                 "give labelled crops or take another loss"
             )
 

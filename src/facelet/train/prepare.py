@@ -71,14 +71,14 @@ def made_offline(
     Raises:
         InputError: options that go with `--online` alone.
     """
-    own = {"--device": options.device != "cpu", "--passes": options.passes != 1, "--graphed": options.graphed}
-    _refuse(own, "goes with --online; add that, or leave it out")
+    own = {"`device`": options.device != "cpu", "`passes`": options.passes != 1, "`graphed`": options.graphed}
+    _refuse(own, "goes with `online`; add that, or leave it out")
     if options.teacher_precision not in OFFLINE_PRECISIONS:
-        raise UnknownNameError("--teacher-precision without --online", options.teacher_precision, OFFLINE_PRECISIONS)
+        raise UnknownNameError("`teacher_precision` without `online`", options.teacher_precision, OFFLINE_PRECISIONS)
     check_workers(options.workers, options.batch_size)
     _, _, term = options.loss.partition("+")
     if options.workers > 1 and term and TERMS[term].REMEMBERS:
-        raise InputError(f"--workers: {options.loss} remembers the batches of one process alone; leave one of them out")
+        raise InputError(f"`workers`: {options.loss} remembers the batches of one process alone; leave one of them out")
     width = int(net.embedding_size)  # type: ignore[arg-type]
     hints = _hints(options)
     teachers = [
@@ -123,19 +123,17 @@ def made_online(
     """Teachers that are asked while the student is trained."""
     width = int(net.embedding_size)  # type: ignore[arg-type]
     cached = {
-        "--views": options.views > 0,
-        "--tap": bool(options.taps),
-        "--view-seed": options.view_seed is not None,
-        "--workers": options.workers > 1,
+        "`views`": options.views > 0,
+        "`taps`": bool(options.taps),
+        "`view_seed`": options.view_seed is not None,
+        "`workers`": options.workers > 1,
     }
-    _refuse(cached, "goes with cached answers, not with --online; leave one of them out")
-    if options.passes < 1:
-        raise InputError(f"--passes: must be 1 or more, found {options.passes}")
+    _refuse(cached, "goes with cached answers, not with `online`; leave one of them out")
     device = open_device(options.device)
     if options.graphed and device.type != "cuda":
-        raise InputError(f"--graphed: needs --device cuda, found {options.device}")
+        raise InputError(f"`graphed`: needs `device` cuda, found {options.device}")
     if options.graphed and options.first_resolution:
-        raise InputError("--first-resolution: a CUDA graph takes pictures of one size; leave it out, or --graphed")
+        raise InputError("`first_resolution`: a CUDA graph takes pictures of one size; leave it out, or `graphed`")
     teachers = [open_torch_teacher(name, options.teacher_precision).to(device) for name in options.teachers]
     check_sizes([t.embedding_size for t in teachers], options.join, width)
     faculty = Faculty(transfer, teachers, device)
@@ -220,7 +218,7 @@ def _hints(options: DistillOptions) -> tuple[Hint, ...]:
     layers = HINTS.get(base_name(options.student), ())
     if len(layers) != len(options.taps):
         raise InputError(
-            f"--tap: {options.student} takes {len(layers)} ({', '.join(layers) or 'none'}), found {len(options.taps)}"
+            f"`taps`: {options.student} takes {len(layers)} ({', '.join(layers) or 'none'}), found {len(options.taps)}"
         )
     return tuple(Hint(layer, tap) for tap, layer in enumerate(layers))
 
@@ -247,10 +245,10 @@ def check_sizes(sizes: list[int], how: str, student_size: int) -> None:
         InputError: the sizes do not fit.
     """
     if how == "average" and len(set(sizes)) > 1:
-        raise InputError(f"teachers: sizes {sizes} cannot be averaged; use --join procrustes or concatenate")
+        raise InputError(f"teachers: sizes {sizes} cannot be averaged; use `join` procrustes or concatenate")
     total = sum(sizes) if how == "concatenate" else min(sizes)
     if total < student_size:
-        mend = "add a teacher with --teacher" if how == "concatenate" else "use --join concatenate"
+        mend = "add a teacher with `teachers`" if how == "concatenate" else "use `join` concatenate"
         raise InputError(f"teachers: {total} dimensions cannot teach a student of {student_size}; {mend}")
 
 
@@ -264,7 +262,7 @@ def open_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: torch cannot use it ({str(error).splitlines()[0]})") from error
+        raise InputError(f"`device` {name}: torch cannot use it ({str(error).splitlines()[0]})") from error
     torch.backends.cudnn.benchmark, torch.backends.cudnn.benchmark_limit = True, TRIED
     torch.set_float32_matmul_precision("high")
     return device

@@ -39,7 +39,7 @@ def sides(first: int, size: int) -> tuple[int, ...]:
     if first not in found:
         known = ", ".join(map(str, found)) or "none"
         raise InputError(
-            f"--first-resolution {first}: pictures of {size} pixels grow from one of: {known}; or 0: whole ones"
+            f"`first_resolution` {first}: pictures of {size} pixels grow from one of: {known}; or 0: whole ones"
         )
     return tuple(found[found.index(first) :])
 
@@ -95,7 +95,7 @@ def resized(net: nn.Module, first: int) -> Resizing:
         try:
             net(torch.zeros(1, 3, first, first))
         except RuntimeError as error:
-            raise InputError(f"--first-resolution {first}: the net takes no pictures so small; give more") from error
+            raise InputError(f"`first_resolution` {first}: the net takes no pictures so small; give more") from error
     return resizing
 
 

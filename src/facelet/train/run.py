@@ -17,7 +17,7 @@ from facelet.atomic import write_text_atomic
 from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import RECIPES
-from facelet.errors import InputError, MissingFileError, UnknownNameError
+from facelet.errors import InputError, MissingFileError
 from facelet.faces.canvas import canvas_matrix
 from facelet.lock import take_or_refuse
 from facelet.model import Card
@@ -29,13 +29,15 @@ from facelet.nets.warm_start import warm_start
 from facelet.train.checkpoint import load_student
 from facelet.train.distill import DistillTask, normalize_pixels
 from facelet.train.export import export_onnx
+from facelet.train.files import LOCK, MODEL_FILE, OPTIONS_FILE
 from facelet.train.loop import LoopConfig, Task, Tick, Watcher, train
 from facelet.train.losses import check_loss
 from facelet.train.measure import TEMPLATE, clean_pixels, held_cosine, joined_watch, split_holdout
 from facelet.train.online import OnlineTask
 from facelet.train.options import (
-    CommonOptions,
     DistillOptions,
+    LoopOptions,
+    StudentOptions,
     TripletOptions,
     check_batch,
     check_checkpoint,
@@ -46,15 +48,7 @@ from facelet.train.options import (
 )
 from facelet.train.prepare import Progress, made_offline, made_online
 from facelet.train.resizing import resized
-from facelet.train.targets import JOINS
 from facelet.train.triplet import TripletTask
-
-MODEL_FILE = "model.onnx"
-
-OPTIONS_FILE = "options.json"
-
-LOCK = "run.lock"
-"""In the run's folder: held by the process that trains there."""
 
 STATISTICS_CROPS = 256
 """Crops that the statistics of a net are measured on which starts from an exported file."""
@@ -96,10 +90,6 @@ def distill(
     """
     cv2.setNumThreads(1)
     recipe = check_options(options)
-    if not options.teachers:
-        raise InputError("distill: no teacher; give at least one with --teacher NAME_OR_FILE")
-    if options.join not in JOINS:
-        raise UnknownNameError("join", options.join, JOINS)
     check_loss(options.loss, options.loss_weight, transfer.identity)
     train_index, held = split_holdout(transfer.n_images, options.holdout, options.seed)
     check_batch(options, len(train_index))
@@ -160,7 +150,7 @@ def take_folder(folder: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def own_folder(options: CommonOptions) -> Iterator[None]:
+def own_folder(options: LoopOptions) -> Iterator[None]:
     """Keeps other processes out of a run's folder, and writes there what a new run was told.
 
     Raises:
@@ -175,16 +165,16 @@ def own_folder(options: CommonOptions) -> Iterator[None]:
         yield
 
 
-def _workers(options: CommonOptions) -> int:
+def _workers(options: LoopOptions) -> int:
     return options.workers if isinstance(options, DistillOptions) else 1
 
 
-def _threads(options: CommonOptions) -> int:
+def _threads(options: LoopOptions) -> int:
     """Of torch, in each process."""
     return options.threads if _workers(options) == 1 else 1
 
 
-def count_steps(options: CommonOptions, n: int, batch_size: int) -> int:
+def count_steps(options: LoopOptions, n: int, batch_size: int) -> int:
     """Steps of `options.epochs` passes over n crops."""
     return max(1, round(options.epochs * max(1, n // batch_size)))
 
@@ -195,7 +185,7 @@ def _some_pixels(net: nn.Module, transfer: TransferSet) -> Tensor:
     return normalize_pixels(torch.from_numpy(clean_pixels(net, transfer, index)))
 
 
-def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module, tuple[str, ...]]:
+def _start_net(options: StudentOptions, transfer: TransferSet) -> tuple[nn.Module, tuple[str, ...]]:
     """The student with its first weights, and the layers that a warm start left fresh."""
     torch.set_num_threads(_threads(options))
     torch.manual_seed(options.seed)
@@ -210,16 +200,16 @@ def _start_net(options: CommonOptions, transfer: TransferSet) -> tuple[nn.Module
         return net, ()
     if not options.warm_start.is_file():
         raise MissingFileError(
-            f"--warm-start {options.warm_start}: no such file; give a checkpoint.pt, model.onnx or .npz"
+            f"`warm_start` {options.warm_start}: no such file; give a checkpoint.pt, model.onnx or .npz"
         )
     if options.warm_start.suffix != ".npz":
-        raise InputError(f"--warm-start {options.warm_start}: is no checkpoint.pt, model.onnx or .npz of tensors")
+        raise InputError(f"`warm_start` {options.warm_start}: is no checkpoint.pt, model.onnx or .npz of tensors")
     if not isinstance(net, NN4Small2):
-        raise InputError(f"--warm-start: OpenFace's tensors fit nn4_small2 alone, not {options.student}")
+        raise InputError(f"`warm_start`: OpenFace's tensors fit nn4_small2 alone, not {options.student}")
     return net, tuple(warm_start(net, options.warm_start))
 
 
-def _loop_config(options: CommonOptions, steps: int) -> LoopConfig:
+def _loop_config(options: LoopOptions, steps: int) -> LoopConfig:
     """How the loop trains a run of so many steps."""
     per_epoch = steps / options.epochs
     return LoopConfig(
@@ -241,16 +231,17 @@ def _loop_config(options: CommonOptions, steps: int) -> LoopConfig:
     )
 
 
-def data_seen(options: CommonOptions, transfer: TransferSet) -> str:
+def data_seen(options: LoopOptions, transfer: TransferSet) -> str:
     """What a card says that a run was trained on."""
     seen = list(transfer.sources)
-    if transfer.without_heldout and (options.warm_start is None or options.warm_start.suffix == ".npz"):
+    start = options.warm_start if isinstance(options, StudentOptions) else None
+    if transfer.without_heldout and (start is None or start.suffix == ".npz"):
         seen.append(HELDOUT_NOTE)  # the weights of another run may have met these people
     return ", ".join(seen)
 
 
 def run_task(
-    options: CommonOptions,
+    options: LoopOptions,
     task: Task,
     transfer: TransferSet,
     steps: int,
@@ -280,7 +271,7 @@ def run_task(
 
 
 def _run(
-    options: CommonOptions,
+    options: StudentOptions,
     task: DistillTask | OnlineTask | TripletTask,
     transfer: TransferSet,
     steps: int,

@@ -116,7 +116,7 @@ def join(parts: Sequence[Vectors], how: str) -> NDArray[np.float32]:
         raise InputError(f"join '{how}': not known; concatenate or average")
     sizes = {part.shape[1] for part in parts}
     if len(sizes) > 1:
-        raise InputError(f"teachers: sizes {sorted(sizes)} cannot be averaged; use --join procrustes or concatenate")
+        raise InputError(f"teachers: sizes {sorted(sizes)} cannot be averaged; use `join` procrustes or concatenate")
     mean = np.mean([part.astype(np.float32) for part in parts], axis=0)
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-12), np.float32)
 

@@ -65,7 +65,7 @@ class TripletTask:
         if len(self.person) < people:
             raise TransferSetError(
                 f"labelled crops: {len(self.person)} people with two photos or more; a batch takes {people}: "
-                "lower --people or give more labelled data"
+                "lower `people` or give more labelled data"
             )
 
     def batch(self, step: int) -> LabelledBatch:
