@@ -8,8 +8,11 @@ from typing import Any, get_args, get_origin
 
 from facelet.config import Declared, declared
 from facelet.jobs.average import Average
+from facelet.jobs.bench import Bench
+from facelet.jobs.demo import RunDemo
 from facelet.jobs.distill import Distill
 from facelet.jobs.landmarks import TrainLandmarks
+from facelet.jobs.study import RunStudy
 from facelet.jobs.triplet import TrainTriplet
 
 JOBS: dict[str, tuple[str, type[Any]]] = {
@@ -17,6 +20,9 @@ JOBS: dict[str, tuple[str, type[Any]]] = {
     "facelet train triplet": ("train_triplet", TrainTriplet),
     "facelet train landmarks": ("train_landmarks", TrainLandmarks),
     "facelet average": ("average", Average),
+    "facelet study": ("study", RunStudy),
+    "facelet bench": ("bench", Bench),
+    "facelet demo": ("demo", RunDemo),
 }
 """Command, Python function and config of each job."""
 

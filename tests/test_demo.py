@@ -13,8 +13,8 @@ import pytest
 
 from conftest import Ended
 from facelet import model_files
-from facelet.demo import LOCK as DEMO_LOCK
-from facelet.demo import MARK
+from facelet.jobs.demo_run import LOCK as DEMO_LOCK
+from facelet.jobs.demo_run import MARK
 from facelet.lock import take
 from facelet.train.files import LOCK
 from tiny_models import tiny_card, tiny_onnx
@@ -65,7 +65,7 @@ def test_what_no_demo_made_is_left_alone(cli: Callable[..., Ended], teacher: Pat
     thesis.write_text("years of work")
     ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
     assert ended.code == 2
-    assert "is no student of an earlier demo; give another --out" in ended.err
+    assert "is not the student of an earlier demo; give another --out" in ended.err
     assert thesis.read_text() == "years of work"
 
 

@@ -39,7 +39,6 @@ LAYERS: dict[str, int] = {
     "photo": 8,
     "embedder": 9,
     "canvas": 10,
-    "demo_page": 10,
     "train": 10,
     "verdict": 10,
     "bench": 10,
@@ -48,7 +47,6 @@ LAYERS: dict[str, int] = {
     "people_benchmarks": 11,
     "photo_clusters": 11,
     "contact_sheet": 10,
-    "demo": 11,
     "studies": 11,
     "jobs": 12,
     "cli": 13,
@@ -196,5 +194,5 @@ def test_every_public_name_is_there() -> None:
 
     for name in facelet.__all__:
         assert getattr(facelet, name) is not None
-    with pytest.raises(AttributeError, match="offers: Average, Card, Distill, Embedder"):
+    with pytest.raises(AttributeError, match="offers: Average, Bench, Card, Distill, Embedder"):
         facelet.__getattr__("Embeder")

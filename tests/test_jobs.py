@@ -16,14 +16,20 @@ from facelet.cli import app
 from facelet.config import Option, as_flags, check_config, command_line, declared, reject_unused
 from facelet.errors import OptionError, UnknownNameError
 from facelet.jobs.average import Average
+from facelet.jobs.bench import Bench
+from facelet.jobs.demo import RunDemo
 from facelet.jobs.distill import Distill
 from facelet.jobs.landmarks import TrainLandmarks
+from facelet.jobs.study import RunStudy
 from facelet.jobs.triplet import TrainTriplet
 
 Cli = Callable[..., Ended]
 
 JOBS: dict[str, type[Any]] = {
     "average": Average,
+    "bench": Bench,
+    "demo": RunDemo,
+    "study": RunStudy,
     "distill": Distill,
     "train landmarks": TrainLandmarks,
     "train triplet": TrainTriplet,
@@ -36,6 +42,7 @@ class Base:
     side: Annotated[int, Option("Side in pixels.", min=16, max=128)] = 64
     rate: Annotated[float, Option("Rate.", above=0, below=1)] = 0.5
     names: Annotated[tuple[str, ...], Option("Names.", flag="--name", required=True)] = ()
+    sizes: Annotated[tuple[int, ...], Option("Sizes.", flag="--size", min=1)] = ()
     kind: Annotated[str, Option("Kind.", choices=lambda: ("mean", "max"))] = "mean"
     deep: Annotated[bool, Option("Deep.")] = False
 
@@ -84,6 +91,7 @@ def test_a_restated_default_keeps_the_declaration() -> None:
         ({"side": 8}, "`side`: must be at least 16 and at most 128, found 8"),
         ({"rate": 0.0}, "`rate`: must be above 0 and below 1, found 0"),
         ({"rate": float("nan")}, "`rate`: must be above 0 and below 1, found nan"),
+        ({"sizes": (2, 0)}, "`sizes`: must be at least 1, found 0"),
         ({"names": ()}, "`names`: not given; Names."),
     ],
 )

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from conftest import Ended
 from drawn_faces import draw_face
-from facelet.cli.study import _command, _told_data
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
 from facelet.errors import DeviceError, InputError
@@ -28,6 +27,7 @@ from facelet.faces.detect import Face
 from facelet.faces.detectors import load_detector
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
+from facelet.jobs.study import RunStudy, study_command
 from facelet.lock import take
 from facelet.model_files import load_model
 from facelet.quantize.calibrate import unit
@@ -52,8 +52,8 @@ from tiny_training import tiny_set
 def test_a_quick_study_writes_all_and_the_page_is_rebuilt(
     name: str, cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
-    monkeypatch.setattr("facelet.cli.study.QUICK_CROPS", 140 if name == "tune" else 80)
+    monkeypatch.setattr("facelet.jobs.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.jobs.study.QUICK_CROPS", 140 if name == "tune" else 80)
     monkeypatch.setattr("facelet.train.run.STATISTICS_CROPS", 32)
     study = importlib.import_module(f"facelet.studies.{name.replace('-', '_')}")
     if hasattr(study, "QUICK_STEPS"):
@@ -144,7 +144,7 @@ def test_without_an_opencl_device_nothing_is_timed_and_the_rest_is_drawn(
 def test_a_net_trained_on_boxes_alone_is_meant_for_boxes(
     cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.jobs.study.QUICK_PAIRS", 40)
     monkeypatch.setattr("facelet.studies.alignment.QUICK_STEPS", 2)
     models = ("--model", "mobilenet_v2_035")
     ended = cli("study", "alignment", "--quick", "--seeds", "2", "--out", tmp_path, "--json", "--quiet", *models)
@@ -367,7 +367,7 @@ def test_graphs_are_told_apart_by_nodes_weights_and_what_else_is_given() -> None
 def test_the_same_study_with_another_net_trains_it_and_refuses_what_lies_there(
     cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facelet.cli.study.QUICK_PAIRS", 40)
+    monkeypatch.setattr("facelet.jobs.study.QUICK_PAIRS", 40)
     monkeypatch.setattr("facelet.studies.losses.QUICK_ARMS", ("mse",))
     monkeypatch.setattr("facelet.studies.losses.QUICK_STEPS", 2)
     quick = ("study", "losses", "--quick", "--out", tmp_path, "--quiet")
@@ -387,31 +387,37 @@ def test_two_models_of_one_name_are_refused() -> None:
         check_distinct(["a", "b", "a"])
 
 
+LFW = {"data": Path("lfw"), "detector": "dlib"}
+
+
 @pytest.mark.parametrize(
-    ("name", "told", "seeds", "models", "command"),
+    ("options", "seeds", "command"),
     [
-        ("losses", None, (0,), (), "facelet study losses --quick"),
-        ("losses", None, (3, 4), (), "facelet study losses --quick --seed 3 --seeds 2"),
+        ({"name": "losses", "quick": True}, (0,), "facelet study losses --quick"),
+        ({"name": "losses", "quick": True}, (3, 4), "facelet study losses --quick --seed 3 --seeds 2"),
         (
-            "losses",
-            " --data LFW --view 1 --detector dlib --transfer SHARDS",
+            {"name": "losses", "transfer": Path("t"), "models": ("x/teacher.onnx",), **LFW},
             (0, 1),
-            ("x/teacher.onnx",),
             "facelet study losses --data LFW --view 1 --detector dlib --transfer SHARDS --seeds 2 --model teacher.onnx",
         ),
-        ("compatibility", " --transfer SHARDS", (0,), (), "facelet study compatibility --transfer SHARDS"),
+        (
+            {"name": "compatibility", "transfer": Path("t")},
+            (0,),
+            "facelet study compatibility --transfer SHARDS",
+        ),
+        (
+            {"name": "compatibility", "view": 2, "backend": "openvino", **LFW},
+            (0,),
+            "facelet study compatibility --data LFW --view 2 --detector dlib --backend openvino",
+        ),
+        ({"name": "tune", "trials": 3}, (0,), "facelet study tune --seeds 1 --trials 3"),
     ],
 )
 def test_the_command_of_a_page_is_the_one_that_was_given(
-    name: str, told: str | None, seeds: tuple[int, ...], models: tuple[str, ...], command: str
+    options: dict[str, Any], seeds: tuple[int, ...], command: str
 ) -> None:
-    assert _command(STUDIES[name], told, seeds, models, None, None) == command
-
-
-def test_what_a_study_was_run_on_is_told_as_far_as_it_was_given() -> None:
-    assert _told_data(None, None, 1, "dlib") == ""
-    assert _told_data(Path("lfw"), None, 1, "dlib") == " --data LFW --view 1 --detector dlib"
-    assert _told_data(Path("lfw"), Path("t"), 2, "yunet") == " --data LFW --view 2 --detector yunet --transfer SHARDS"
+    config = RunStudy(**options)
+    assert study_command(config, STUDIES[options["name"]], config.data, seeds) == command
 
 
 def test_names_of_near_points_cover_neither_each_other_nor_the_frame() -> None:

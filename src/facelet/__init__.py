@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from facelet.errors import FaceletError as FaceletError
     from facelet.jobs.average import Average as Average
     from facelet.jobs.average import average as average
+    from facelet.jobs.bench import Bench as Bench
+    from facelet.jobs.demo import RunDemo as RunDemo
+    from facelet.jobs.demo import demo as demo
     from facelet.jobs.distill import Distill as Distill
     from facelet.jobs.distill import distill as distill
     from facelet.jobs.landmarks import TrainLandmarks as TrainLandmarks
     from facelet.jobs.landmarks import train_landmarks as train_landmarks
+    from facelet.jobs.study import RunStudy as RunStudy
+    from facelet.jobs.study import study as study
     from facelet.jobs.triplet import TrainTriplet as TrainTriplet
     from facelet.jobs.triplet import train_triplet as train_triplet
     from facelet.model import Card as Card
@@ -30,17 +35,22 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Average": "facelet.jobs.average",
+    "Bench": "facelet.jobs.bench",
     "Card": "facelet.model",
     "Distill": "facelet.jobs.distill",
     "Embedder": "facelet.embedder",
     "FaceletError": "facelet.errors",
     "Model": "facelet.model",
+    "RunDemo": "facelet.jobs.demo",
+    "RunStudy": "facelet.jobs.study",
     "TrainLandmarks": "facelet.jobs.landmarks",
     "TrainTriplet": "facelet.jobs.triplet",
     "Verification": "facelet.verdict",
     "average": "facelet.jobs.average",
+    "demo": "facelet.jobs.demo",
     "distill": "facelet.jobs.distill",
     "embed": "facelet.verdict",
+    "study": "facelet.jobs.study",
     "train_landmarks": "facelet.jobs.landmarks",
     "train_triplet": "facelet.jobs.triplet",
     "verify": "facelet.verdict",

@@ -42,7 +42,6 @@ class Option:
         below: the value is less than this.
         choices: the allowed names; a function where listing them needs a heavy import.
         shown_default: in the help, in place of the default.
-        env: environment variable that gives a default.
         weights: the weights of a training depend on it; other options may change when a run is resumed.
     """
 
@@ -56,7 +55,6 @@ class Option:
     below: float | None = None
     choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
     shown_default: str = ""
-    env: str = ""
     weights: bool = True
 
     def limits(self) -> tuple[str, ...]:
@@ -130,8 +128,9 @@ def check_config(config: Any) -> None:
         value = getattr(config, field.name)
         if field.option.required and not value:
             raise OptionError(f"`{field.name}`: not given; {field.option.help}")
-        if isinstance(value, int | float) and not field.option.fits(value):
-            raise OptionError(f"`{field.name}`: must be {' and '.join(field.option.limits())}, found {value:g}")
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int | float) and not field.option.fits(one):
+                raise OptionError(f"`{field.name}`: must be {' and '.join(field.option.limits())}, found {one:g}")
         choices = field.option.choices() if callable(field.option.choices) else field.option.choices
         if choices and isinstance(value, str) and value not in choices:
             raise UnknownNameError(field.name.replace("_", " "), value, choices)

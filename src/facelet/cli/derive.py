@@ -71,8 +71,6 @@ def _place(field: Declared) -> int:
 def _parameter(field: Declared) -> inspect.Parameter:
     option = field.option
     more: dict[str, Any] = {"help": " ".join(part for part in (option.help, option.range_text()) if part)}
-    if option.env:
-        more["envvar"] = option.env
     if option.shown_default:
         more["show_default"] = option.shown_default
     shown = typer.Argument(metavar=option.argument, **more) if option.argument else typer.Option(field.flag, **more)

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,21 +18,21 @@ from facelet.atomic import write_text_atomic
 from facelet.canvas import embed_canvas
 from facelet.data.synthetic import check_pairs, contact_sheet, synthetic_pairs
 from facelet.data.synthetic_transfer import synthetic_transfer_set
-from facelet.demo_page import demo_page
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
+from facelet.jobs.demo import RunDemo
+from facelet.jobs.demo_page import demo_page
+from facelet.jobs.training import training_progress
 from facelet.lock import take_or_refuse
 from facelet.model_files import SHIPPED_MODELS, find_model, load_model
 from facelet.train.files import OPTIONS_FILE
 
 if TYPE_CHECKING:
     from facelet.data.pairs import Pairs
+    from facelet.events import Events
     from facelet.train.loop import Tick
     from facelet.train.options import DistillOptions
-
-Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Opens a progress bar with a title; what it yields is told `(done, total)`."""
 
 PAIRS_SEED_STEP = 1
 MARK = " (demo)"
@@ -42,37 +42,6 @@ LOCK = "demo.lock"
 """In the folder of a demo, held while one runs there."""
 
 SHEET_PEOPLE, SHEET_PHOTOS, SHEET_SIDE = 6, 10, 96
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the demo does.
-
-    Attributes:
-        out: folder; the `student` folder of an earlier demo is made anew.
-        student: key of `NETS`, trained from scratch.
-        teacher: a model's name or file.
-        identities: people in the transfer set.
-        photos: photos of each.
-        epochs: passes over the transfer set.
-        n_pairs: verification pairs, of people that are not in the transfer set.
-        seed: of everything drawn at random.
-        threads: CPU threads.
-        data: folder with LFW for one more column, or None.
-        lfw_view: which protocol of LFW.
-    """
-
-    out: Path = Path("runs/demo")
-    student: str = "mobilenet_v2_035"
-    teacher: str = "nn4_small2"
-    identities: int = 800
-    photos: int = 10
-    epochs: float = 4.0
-    n_pairs: int = 1200
-    seed: int = 0
-    threads: int = 2
-    data: Path | None = None
-    lfw_view: int = 1
 
 
 @dataclass(frozen=True)
@@ -147,15 +116,15 @@ def _check_own(folder: Path, record: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         own = False
     if not own:
-        raise InputError(f"{folder}: is no student of an earlier demo; give another --out")
+        raise InputError(f"{folder}: is not the student of an earlier demo; give another `out`")
 
 
-def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
+def run_demo(options: RunDemo, on: Events) -> Demo:
     """Runs the demo and writes `report.html`.
 
     Args:
-        bar: opens progress bars.
-        on_tick: told of each logged training step.
+        options: checked, with its threads.
+        on: receives the progress.
 
     Raises:
         MissingFileError: the teacher's file is not there.
@@ -173,7 +142,7 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
         out=folder,
         epochs=options.epochs,
         seed=options.seed,
-        threads=options.threads,
+        threads=options.threads or 1,
         watch_every=0,
         teachers=(options.teacher,),
         name=f"{options.student}{MARK}",
@@ -185,34 +154,37 @@ def run_demo(options: DemoOptions, bar: Bar, on_tick: Callable[[Tick], None]) ->
             take_folder(folder).close()  # refused while `distill` goes on with an earlier demo's student
         # that student goes only when all else is well
         check_options(replace(distillation, out=folder.with_name("new-student")))
-        return _run_alone(options, distillation, bar, on_tick)
+        return _run_alone(options, distillation, on)
 
 
-def _run_alone(options: DemoOptions, distillation: DistillOptions, bar: Bar, on_tick: Callable[[Tick], None]) -> Demo:
+def _run_alone(options: RunDemo, distillation: DistillOptions, on: Events) -> Demo:
     """The demo itself, after all is checked, in a folder that no other demo works in."""
     from facelet.train.run import distill
 
     clock = _Clock()
-    with bar("sampling faces") as advance:
+    with on.progress("sampling faces") as advance:
         transfer = synthetic_transfer_set(options.identities, options.photos, options.seed, advance)
         pairs, crops = synthetic_pairs(options.n_pairs, options.seed + PAIRS_SEED_STEP)
     clock.lap("sampling")
     steps: list[int] = []
     losses: list[float] = []
 
-    teaching = ExitStack()
+    teaching, training = ExitStack(), ExitStack()
+    bars: list[Callable[[Tick], None]] = []
 
     def tick(news: Tick) -> None:
         teaching.close()
+        if not bars:
+            bars.append(training.enter_context(training_progress(on)))
         if "loss" in news.figures:
             steps.append(news.step)
             losses.append(news.figures["loss"])
-        on_tick(news)
+        bars[0](news)
 
     if distillation.out.exists():
         shutil.rmtree(distillation.out)
-    with teaching:
-        advance = teaching.enter_context(bar("teacher embeds"))
+    with training, teaching:
+        advance = teaching.enter_context(on.progress("teacher embeds"))
         run = distill(
             distillation,
             transfer,
@@ -221,7 +193,7 @@ def _run_alone(options: DemoOptions, distillation: DistillOptions, bar: Bar, on_
             progress=lambda _what, done, total: advance(done, total),
         )
     clock.lap("teaching and training")
-    entries = _measure(options, run.model, pairs, crops, bar)
+    entries = _measure(options, run.model, pairs, crops, on)
     clock.lap("measuring")
     page = options.out / "report.html"
     demo = Demo(tuple(entries), tuple(steps), tuple(losses), clock.seconds, page)
@@ -233,14 +205,14 @@ def _run_alone(options: DemoOptions, distillation: DistillOptions, bar: Bar, on_
     return demo
 
 
-def _measure(options: DemoOptions, student: Path, pairs: Pairs, crops: NDArray[np.uint8], bar: Bar) -> list[Entry]:
+def _measure(options: RunDemo, student: Path, pairs: Pairs, crops: NDArray[np.uint8], on: Events) -> list[Entry]:
     """Teacher, fresh student, distilled student and every shipped model on the same pairs."""
     from facelet.train.fresh import embed_fresh
 
     candidates: list[tuple[str, str | Path]] = [("teacher", options.teacher), ("distilled student", student)]
     candidates += [("shipped", name) for name in SHIPPED_MODELS if name != options.teacher]
     entries = []
-    with bar("measuring") as advance:
+    with on.progress("measuring") as advance:
         for done, (role, name) in enumerate(candidates):
             advance(done, len(candidates) + 1)
             try:
@@ -259,7 +231,7 @@ def _measure(options: DemoOptions, student: Path, pairs: Pairs, crops: NDArray[n
     return entries
 
 
-def _lfw(options: DemoOptions, embedder: Embedder) -> VerificationReport | None:
+def _lfw(options: RunDemo, embedder: Embedder) -> VerificationReport | None:
     if options.data is None:
         return None
     from facelet.benchmark import evaluate
@@ -309,7 +281,7 @@ def _curves(demo: Demo) -> dict[str, VerificationReport]:
     }
 
 
-def _facts(options: DemoOptions, demo: Demo) -> list[tuple[str, str]]:
+def _facts(options: RunDemo, demo: Demo) -> list[tuple[str, str]]:
     facts = [
         ("transfer set", f"{options.identities * options.photos:,} photos of {options.identities:,} synthetic people"),
         ("training", f"{options.epochs:g} epochs from scratch, mean squared error to the teacher's unit embeddings"),
