@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from facelet.config import Declared, declared
 from facelet.jobs.average import Average
 from facelet.jobs.bench import Bench
-from facelet.jobs.demo import RunDemo
+from facelet.jobs.demo_config import RunDemo
 from facelet.jobs.distill import Distill
 from facelet.jobs.landmarks import TrainLandmarks
 from facelet.jobs.study import RunStudy

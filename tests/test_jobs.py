@@ -17,7 +17,7 @@ from facelet.config import Option, as_flags, check_config, command_line, declare
 from facelet.errors import OptionError, UnknownNameError
 from facelet.jobs.average import Average
 from facelet.jobs.bench import Bench
-from facelet.jobs.demo import RunDemo
+from facelet.jobs.demo_config import RunDemo
 from facelet.jobs.distill import Distill
 from facelet.jobs.landmarks import TrainLandmarks
 from facelet.jobs.study import RunStudy

@@ -225,7 +225,7 @@ def test_damaged_results_are_refused(cli: Callable[..., Ended], tmp_path: Path) 
     (tmp_path / "alignment.json").write_text("{}")
     ended = cli("study", "--pages", "--out", tmp_path)
     assert ended.code == 2
-    assert "no results of a study" in ended.err
+    assert "not the results of a study" in ended.err
 
 
 def test_studies_are_listed(cli: Callable[..., Ended]) -> None:

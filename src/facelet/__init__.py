@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from facelet.jobs.average import Average as Average
     from facelet.jobs.average import average as average
     from facelet.jobs.bench import Bench as Bench
-    from facelet.jobs.demo import RunDemo as RunDemo
     from facelet.jobs.demo import demo as demo
+    from facelet.jobs.demo_config import RunDemo as RunDemo
     from facelet.jobs.distill import Distill as Distill
     from facelet.jobs.distill import distill as distill
     from facelet.jobs.landmarks import TrainLandmarks as TrainLandmarks
@@ -41,7 +41,7 @@ _HOMES = {
     "Embedder": "facelet.embedder",
     "FaceletError": "facelet.errors",
     "Model": "facelet.model",
-    "RunDemo": "facelet.jobs.demo",
+    "RunDemo": "facelet.jobs.demo_config",
     "RunStudy": "facelet.jobs.study",
     "TrainLandmarks": "facelet.jobs.landmarks",
     "TrainTriplet": "facelet.jobs.triplet",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from facelet.cli.derive import command
 from facelet.cli.output import Output
-from facelet.jobs.demo import RunDemo
 from facelet.jobs.demo import demo as run_demo
+from facelet.jobs.demo_config import RunDemo
 
 if TYPE_CHECKING:
     from facelet.jobs.demo_run import Demo

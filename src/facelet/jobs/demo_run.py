@@ -21,7 +21,7 @@ from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, training_extra
 from facelet.evaluate.report import VerificationReport, verify_pairs
-from facelet.jobs.demo import RunDemo
+from facelet.jobs.demo_config import RunDemo
 from facelet.jobs.demo_page import demo_page
 from facelet.jobs.training import training_progress
 from facelet.lock import take_or_refuse
