@@ -1,4 +1,4 @@
-"""Milliseconds of a training step on a GPU: torch's kernels and ours, the optimizer kernel by kernel and as a graph.
+"""Milliseconds of a training step on a GPU: forward and backward pass, the optimizer kernel by kernel and as a graph.
 
 python docs/benchmarks/training_step_gpu.py [NET...]    # a line each
 """
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from facelet.nets import build_net
-from facelet.nets import unit as unit_module
-from facelet.nets.gpu import gpu_passes
 from facelet.train.online import graphed_net
 from facelet.train.optimizers import make_optimizer
 from facelet.train.prepare import open_device
@@ -35,10 +33,8 @@ def milliseconds(act: Callable[[], object]) -> float:
     return statistics.median(took[WARM:])
 
 
-def passes(net: nn.Module, x: Tensor, *, ours: bool) -> Callable[[], object]:
+def passes(net: nn.Module, x: Tensor) -> Callable[[], object]:
     """Forward pass, loss and backward pass, replayed from graphs."""
-    built = gpu_passes()
-    unit_module.gpu_passes = (lambda: built) if ours else (lambda: None)  # type: ignore[assignment]
 
     def act() -> None:
         net.zero_grad(set_to_none=True)
@@ -54,16 +50,14 @@ def passes(net: nn.Module, x: Tensor, *, ours: bool) -> Callable[[], object]:
 def main() -> None:
     """Prints one row for each net."""
     open_device("cuda")
-    print("| net | passes, torch | passes, ours | optimizer | its graph |\n|---|---|---|---|---|")  # noqa: T201
+    print("| net | passes | optimizer | its graph |\n|---|---|---|---|")  # noqa: T201
     x = torch.randn(BATCH, 3, 96, 96, device="cuda").contiguous(memory_format=torch.channels_last)
     for name in sys.argv[1:] or ["facelet_s", "facelet_xs", "mobilenet_v2_035"]:
-        figures = []
-        for ours in (False, True):
-            net = build_net(name).train().to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-            act = passes(net, x, ours=ours)
-            figures.append((milliseconds(act), milliseconds(make_optimizer("muon", net, 1e-4, 0, graphed=ours).step)))
-        (theirs, alone), (mine, graphed) = figures
-        print(f"| {name} | {theirs:.1f} | {mine:.1f} | {alone:.1f} | {graphed:.1f} |", flush=True)  # noqa: T201
+        net = build_net(name).train().to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+        figures = [milliseconds(passes(net, x))]
+        for graphed in (False, True):
+            figures.append(milliseconds(make_optimizer("muon", net, 1e-4, 0, graphed=graphed).step))
+        print(f"| {name} | {' | '.join(f'{figure:.1f}' for figure in figures)} |", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

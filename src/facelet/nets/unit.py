@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from facelet.nets.fused import can_depthwise, can_norm, depthwise, norm_activation
-from facelet.nets.gpu import gpu_passes
 from facelet.nets.kernels import kernels
 from facelet.nets.relu6 import ReLU6
 
@@ -16,32 +15,29 @@ from facelet.nets.relu6 import ReLU6
 class ConvUnit(nn.Sequential):
     """A convolution, a batch norm and perhaps an activation.
 
-    On a GPU, and on one thread of a CPU, it trains through compiled kernels; torch's own share a tensor among threads.
+    On one thread of a CPU it trains through compiled kernels; on several threads and on a GPU, through torch's own.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(n, in_channels, h, w)` as the parts one after another do."""
         conv, norm, *rest = self
-        on_gpu = gpu_passes() if self._trains(x, "cuda") else None
-        on_core = kernels() if self._trains(x, "cpu") and torch.get_num_threads() == 1 else None
-        if on_gpu is None and on_core is None:
+        compiled = kernels() if self._trains_on_one_core(x) else None
+        if compiled is None:
             y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return y
         if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
             raise TypeError(f"{type(self).__name__}: a convolution and a batch norm come first")
-        x = depthwise(on_core, x, conv) if on_core is not None and can_depthwise(x, conv) else conv(x)
+        x = depthwise(compiled, x, conv) if can_depthwise(x, conv) else conv(x)
         shape = _activation(rest[0]) if rest else (1.0, math.inf)
-        if shape is not None and on_core is not None and can_norm(x, norm):
-            return norm_activation(on_core, x, norm, *shape)
-        if shape is not None and on_gpu is not None and on_gpu.can_norm(x, norm):
-            done: Tensor = on_gpu.norm_activation(x, norm, *shape)
-            return done
+        if shape is not None and can_norm(x, norm):
+            return norm_activation(compiled, x, norm, *shape)
         for part in (norm, *rest):
             x = part(x)
         return x
 
-    def _trains(self, x: Tensor, kind: str) -> bool:
-        return self.training and x.device.type == kind and torch.is_grad_enabled()
+    def _trains_on_one_core(self, x: Tensor) -> bool:
+        trains = self.training and torch.is_grad_enabled()
+        return trains and x.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def _activation(part: nn.Module) -> tuple[Tensor | float, float] | None:

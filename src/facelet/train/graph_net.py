@@ -16,7 +16,6 @@ from torch.nn import functional
 from facelet.errors import GraphError
 from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Graph, Node
-from facelet.nets.gpu import gpu_passes
 from facelet.nets.prelu import prelu
 
 TRAINED = ("Conv", "FusedConv", "Gemm", "PRelu")
@@ -82,26 +81,7 @@ def _padded(x: Tensor, node: Node, value: float = 0.0) -> Tensor:
 
 
 def _conv(node: Node, inputs: list[Tensor]) -> Tensor:
-    if (quick := _in_one_pass(node, inputs, (1.0, math.inf))) is not None:
-        return quick
     x, weight, bias = inputs[:3]
-    return _convolved(node, x, weight, bias)
-
-
-def _in_one_pass(
-    node: Node, inputs: list[Tensor], activation: tuple[Tensor | float, float], residual: Tensor | None = None
-) -> Tensor | None:
-    """A convolution whose bias, residual and activation are one pass; None but for a net that is run on a GPU."""
-    x, weight, bias = inputs[:3]
-    passes = gpu_passes() if x.device.type == "cuda" and not torch.is_grad_enabled() else None
-    if passes is None:
-        return None
-    out = _convolved(node, x, weight, None)
-    bent: Tensor | None = passes.bend(out, bias, *activation, residual=residual) if passes.can_bend(out) else None
-    return bent
-
-
-def _convolved(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     top, left, bottom, right = node["pads"]
     even = (top, left) == (bottom, right)
     x, pads = (x, (top, left)) if even else (_padded(x, node), (0, 0))
@@ -118,24 +98,10 @@ def _batch_normalization(node: Node, inputs: list[Tensor]) -> Tensor:
 
 
 def _fused_conv(node: Node, inputs: list[Tensor]) -> Tensor:
-    if (activation := _activation(node, inputs)) is not None:
-        quick = _in_one_pass(node, inputs, activation, inputs[-1] if node["residual"] else None)
-        if quick is not None:
-            return quick
     out = _conv(node, inputs)
     if node["residual"]:
         out = out + inputs[-1]
     return FORWARD[node["activation"]](node, [out, *inputs[3:4]]) if node["activation"] else out
-
-
-def _activation(node: Node, inputs: list[Tensor]) -> tuple[Tensor | float, float] | None:
-    """Slope below zero and largest value of a fused convolution's activation; None where it has another form."""
-    kind = node["activation"]
-    if kind == "PRelu":
-        return inputs[3].flatten().expand(len(inputs[1])).contiguous(), math.inf
-    if kind == "Clip":
-        return (0.0, node["max"]) if node["min"] == 0 else None
-    return {"": (1.0, math.inf), "Relu": (0.0, math.inf)}.get(kind)
 
 
 def _average_pool(node: Node, inputs: list[Tensor]) -> Tensor:
