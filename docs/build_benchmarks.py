@@ -26,7 +26,8 @@ OpenVINO is told to compute in float32 (its default on such processors is bfloat
 the default, `opencl:pocl-3.1` Debian's, `opencl:intel` Intel's runtime from PyPI. "cold" is from an empty cache to the
 first embedding, with the check of every tensor against NumPy; "warm" the same with the cache.
 A virtual machine of two cores (AMD EPYC, family 26, AVX-512) that other work shares: ratios hold better than
-milliseconds.
+milliseconds. On this processor and on the Zen 4 below, PyPI's PoCL ran with the correction that `FACELET_POCL_PATCH=1`
+now asks for ([ADR 0009](adr/0009-pocl-of-pypi-on-new-processors.md)): set it to repeat these figures.
 """
 
 

@@ -141,6 +141,35 @@ def _read(name: str) -> str:
     return (FOLDER / f"{name}.cl").read_text(encoding="utf-8")
 
 
+BUILT_AS_X86_64 = """
+from facelet.opencl import pocl_rescue
+from facelet.opencl.runtime import OpenCLRuntime
+
+pocl_rescue.mended = lambda answer, flags: "x86-64" if answer else answer
+runtime = OpenCLRuntime("pocl-3.0", 1)
+runtime.compiled("kernel void one(global float *x) { x[0] = 1.0f; }")
+print(runtime._handle.version.endswith("-x86-64"), runtime.device.trouble, sep="|")
+"""
+"""Builds a kernel by PyPI's PoCL on a processor that should go by another name."""
+
+
+@pytest.mark.parametrize("asked", ["1", "0"])
+def test_pocl_is_patched_in_memory_only_where_the_user_asks_for_it(asked: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", BUILT_AS_X86_64],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FACELET_POCL_PATCH": asked, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    if "OpenCL device 'pocl-3.0': not known" in found.stderr or "cannot build for it" in found.stderr:
+        pytest.skip(found.stderr.splitlines()[-1])
+    assert found.returncode == 0, found.stderr
+    patched, trouble = found.stdout.splitlines()[-1].split("|")
+    assert patched == str(asked == "1")
+    assert ("set FACELET_POCL_PATCH=1" in trouble) == (asked == "0")
+
+
 def test_devices_are_chosen_by_name(runtime: OpenCLRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     from facelet.opencl.runtime import OpenCLRuntime
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,12 +20,12 @@ from facelet.graph.onnx_io import read_graph
 from facelet.graph.ops import OPS
 from facelet.graph.passes import optimise
 from facelet.model_files import SHIPPED_MODELS, find_model
-from facelet.opencl import layout
+from facelet.opencl import layout, pocl_rescue
 from facelet.opencl.build import bits
 from facelet.opencl.config import AVX2, AVX512, GPU, Config, Tile, choose_config
 from facelet.opencl.lower import LOWERINGS, lower
 from facelet.opencl.memory import Lifetime, plan
-from facelet.opencl.pocl_rescue import WIDE_FLAGS, mended, target
+from facelet.opencl.pocl_rescue import WIDE_FLAGS, mended, pocl_trouble, rescue, target
 from facelet.opencl.render import FOLDER, argument_names, source, template
 from facelet.opencl.tiles import best_tile, candidates
 from tiny_graphs import Builder, every_op
@@ -195,6 +196,42 @@ def test_an_unknown_processor_is_named_by_what_it_can_do(flags: str, name: str) 
 )
 def test_a_name_that_tells_of_the_registers_stays(answer: str, flags: set[str], name: str) -> None:
     assert mended(answer, flags) == name
+
+
+@pytest.mark.parametrize(
+    ("answer", "flags", "trouble"),
+    [
+        ("generic", WIDE_FLAGS, "cannot build for it; set FACELET_POCL_PATCH=1"),
+        ("generic", {"sse2"}, "cannot build for it; set FACELET_POCL_PATCH=1"),
+        ("znver3", WIDE_FLAGS, "takes this processor for a znver3, without AVX-512, .*; set FACELET_POCL_PATCH=1"),
+        ("znver3", {"avx2", "fma", "bmi2", "f16c"}, None),
+        ("rocketlake", WIDE_FLAGS, None),
+        ("", WIDE_FLAGS, None),  # no PoCL of PyPI
+    ],
+)
+def test_pocl_stays_as_it_is_unless_asked(
+    answer: str, flags: set[str], trouble: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patched: list[str] = []
+
+    def patch(_question: object, better: str) -> bool:
+        patched.append(better)
+        return True
+
+    monkeypatch.setattr(pocl_rescue, "_answer", lambda _question: answer)
+    monkeypatch.setattr(pocl_rescue, "_question", object)
+    monkeypatch.setattr(pocl_rescue, "_patch", patch)
+    reported = pocl_trouble(flags)
+    assert re.search(trouble, reported) if trouble else reported == ""
+    for value in (None, "", "0", "yes"):
+        monkeypatch.delenv("FACELET_POCL_PATCH", raising=False)
+        if value is not None:
+            monkeypatch.setenv("FACELET_POCL_PATCH", value)
+        assert not rescue(flags)
+    assert patched == []
+    monkeypatch.setenv("FACELET_POCL_PATCH", "1")
+    assert rescue(flags) == (trouble is not None)
+    assert patched == [target(flags)] * (trouble is not None)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ def devices(
     show.value([_record(device, state) for device, state in zip(found, states, strict=True)])
     rows = [(d.name, d.hardware, d.kind, d.units, d.config.block, s) for d, s in zip(found, states, strict=True)]
     show.table("", ("name", "device", "kind", "threads", "vector", "state"), rows)
+    for device, state in zip(found, states, strict=True):
+        if device.trouble and state == "works":
+            show.note(f"{device.name}: {device.trouble}")
     show.note(f"the first that works is taken where nothing else is asked for; {DEVICE_VARIABLE} names another")
 
 
@@ -49,6 +52,7 @@ def _record(device: Device, state: str) -> dict[str, Any]:
         "block": device.config.block,
         "works": state == "works",
         "state": state,
+        "trouble": device.trouble,
     }
 
 

@@ -26,6 +26,7 @@ class Device:
         kind: "cpu", "gpu" or "accelerator".
         units: compute units: threads of a CPU.
         config: what programs are made for on it.
+        trouble: what its driver is known to get wrong about this processor, and the remedy; empty for nothing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Device:
     kind: str
     units: int
     config: Config
+    trouble: str = ""
 
 
 class Executable(Protocol):

@@ -23,7 +23,7 @@ from facelet.errors import DeviceError, MissingExtraError, UnknownNameError
 from facelet.graph.ir import Array
 from facelet.opencl.config import choose_config
 from facelet.opencl.device import Device
-from facelet.opencl.pocl_rescue import WIDE_FLAGS, rescue
+from facelet.opencl.pocl_rescue import WIDE_FLAGS, pocl_trouble, rescue
 from facelet.opencl.program import Launch, Port, Program
 from facelet.opencl.render import source
 from facelet.threads import check_threads
@@ -35,6 +35,9 @@ DEVICE_VARIABLE = "FACELET_OPENCL_DEVICE"
 """Names the device that is taken where none is asked for."""
 
 NO_DEVICE = "OpenCL: no device found; mend with: pip install 'pyopencl[pocl]'"
+
+UNKNOWN_TARGET = "unknown target CPU"
+"""What a compiler reports where its own name for the processor is none that it accepts."""
 
 TIMED = 10
 """Launches, or images of one launch, in a measurement of one step."""
@@ -120,6 +123,7 @@ def _found(threads: int | None) -> list[tuple[Device, Any]]:
             kind=kind,
             units=handle.max_compute_units,
             config=choose_config(name, kind, handle.version, _processor_flags()),
+            trouble=_pocl_trouble() if name == "pocl-3.0" else "",
         )
         found.append((device, handle))
     return sorted(found, key=lambda pair: _rank(pair[0]))
@@ -139,6 +143,11 @@ def _rank(device: Device) -> tuple[int, list[int]]:
     numbers = [-int(number) for number in re.findall(r"\d+", device.name)]
     order = 0 if device.name.startswith("pocl") else 1 if device.kind == "cpu" else 2 if device.kind == "gpu" else 3
     return order, numbers
+
+
+@cache
+def _pocl_trouble() -> str:
+    return pocl_trouble(_processor_flags())
 
 
 @cache
@@ -249,7 +258,8 @@ class OpenCLRuntime:
                 write_bytes_atomic(path, built.get_info(cl.program_info.BINARIES)[0])
         except cl.Error as error:
             reason = next((line.strip() for line in str(error).splitlines() if "error" in line.lower()), str(error))
-            raise DeviceError(f"{self._device.name}: cannot build the program ({reason[:300]})") from error
+            remedy = f"; {self._device.trouble}" if self._device.trouble and UNKNOWN_TARGET in str(error) else ""
+            raise DeviceError(f"{self._device.name}: cannot build the program ({reason[:300]}){remedy}") from error
         return built
 
 
