@@ -22,6 +22,7 @@ LAYERS: dict[str, int] = {
     "lock": 1,
     "threads": 1,
     "onnx_session": 1,
+    "system_files": 1,
     "graph": 1,
     "model": 2,
     "linkage": 3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -154,3 +155,13 @@ def test_the_published_lists(data_dir: Path) -> None:
     test = read_pairs(data_dir / "lfw" / "pairsDevTest.txt")
     assert (train.n_pairs, int(train.same.sum())) == (2200, 1100)
     assert (test.n_pairs, int(test.same.sum())) == (1000, 500)
+
+
+def test_a_system_file_beside_the_archive_is_not_taken_for_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_lfw(data)
+    with tarfile.open(data / "lfw.tar.gz", "w:gz") as tar:
+        tar.add(data / "lfw", arcname="lfw")
+    shutil.rmtree(data / "lfw")
+    (data / "._lfw.tar.gz").write_bytes(b"\0\5\x16\7Mac OS X")
+    assert load_lfw(data, cache_dir=tmp_path / "cache")[1].is_relative_to(tmp_path / "cache")

@@ -21,6 +21,7 @@ from facelet.faces.detect import Detector, Face
 from facelet.linkage import merge_tree, squared_distances
 from facelet.model import checked_threshold
 from facelet.photo import face_crops
+from facelet.system_files import is_system_file
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 UNSORTED = "unsorted"
@@ -85,7 +86,7 @@ class Person:
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and below it, in the order of their paths; hidden ones are left out.
+    """Returns the image files in a folder and below it, in the order of their paths, without `is_system_file`s.
 
     Raises:
         MissingFileError: no such folder.
@@ -98,9 +99,7 @@ def list_photos(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in PHOTO_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file() and not is_system_file(path.relative_to(folder))
     )
     if not found:
         raise InputError(f"{folder}: holds no photos; expected files such as {', '.join(PHOTO_SUFFIXES[:4])}")

@@ -36,6 +36,6 @@ def heldout_identities(
     Returns:
         `(n_identities,)` bool.
     """
-    digests = [hashlib.sha256(name.rsplit("/", 1)[-1].encode()).digest() for name in names]
+    digests = [hashlib.sha256(name.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")).digest() for name in names]
     place = np.array([int.from_bytes(digest[:4]) for digest in digests], dtype=np.float64) / 2**32
     return np.asarray((start <= place) & (place < start + fraction), dtype=np.bool_)

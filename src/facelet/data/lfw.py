@@ -156,7 +156,7 @@ def _image_root(data_dir: Path, key: str, cache_dir: Path | None) -> Path:
         if (folder / name).is_dir():
             return folder
     for folder in (data_dir, data_dir / "lfw"):
-        archives = sorted(folder.glob("*.tar.gz")) + sorted(folder.glob("*.tgz")) if folder.is_dir() else []
+        archives = sorted(folder.glob("[!.]*.tar.gz")) + sorted(folder.glob("[!.]*.tgz")) if folder.is_dir() else []
         archives.sort(key=lambda path: ("lfw" not in path.name, path.name))
         for archive in archives[:1]:
             root = _unpack(archive, cache_dir)

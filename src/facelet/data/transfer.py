@@ -1,8 +1,8 @@
 """The transfer set: aligned crops, labelled or not, packed once into a memory map.
 
-Sources are WebDataset shards (`KEY.webp|jpg|png` with `KEY.json`: `identity`, or null) or a folder of images
-(`identity/photo.jpg`, as VGGFace2 is laid out, or flat and unlabelled). Packing decodes every image once, so
-that training reads pixels at memory speed; the pack is keyed by the content of its source.
+Sources are WebDataset shards (`shards`) or a folder of images (`identity/photo.jpg`, as VGGFace2 is laid out, or flat
+and unlabelled). Packing decodes every image once, so that training reads pixels at memory speed; the pack is keyed by
+the content of its source.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,12 +24,19 @@ from numpy.typing import NDArray
 
 from facelet.archives import NPZ_ERRORS, TAR_ERRORS
 from facelet.data.heldout import heldout_identities
+from facelet.data.shards import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    SHARD_SUFFIXES,
+    Item,
+    count_images,
+    person,
+    shard_items,
+)
 from facelet.data.views import CANVAS
 from facelet.errors import MissingFileError, TransferSetError
 from facelet.lock import alone
-
-IMAGE_SUFFIXES = (".webp", ".jpg", ".jpeg", ".png", ".bmp")
-SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+from facelet.system_files import is_system_file
 
 READ_AHEAD = 512
 """Encoded crops that are held while they are decoded."""
@@ -95,17 +101,6 @@ class TransferSet:
         return np.flatnonzero(np.isin(self.identity, enough) & (self.identity >= 0))
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One image on its way into the pack: encoded bytes or a path, and its labels."""
-
-    where: str
-    identity: str | None
-    source: str
-    encoded: bytes | None = None
-    path: Path | None = None
-
-
 def open_transfer_set(
     source: Path,
     cache: Path,
@@ -138,7 +133,7 @@ def open_transfer_set(
     if not source.exists():
         raise MissingFileError(f"{source}: no such transfer set; give a folder of shards (.tar, .tar.gz) or of images")
     shards = _shards(source)
-    files = [] if shards else sorted(p for p in source.rglob("*") if _is_image(p))
+    files = [] if shards else _images(source)
     if not shards and not files:
         raise TransferSetError(f"{source}: holds neither shards ({', '.join(SHARD_SUFFIXES)}) nor images")
     align = None if shards else align
@@ -149,8 +144,12 @@ def open_transfer_set(
     pack = cache / "transfer" / key
     with alone(pack.with_suffix(".lock")):
         if not (pack / "meta.json").exists():
-            items = _shard_items(shards) if shards else _folder_items(source, files)
-            total = sum(_count_images(s) for s in shards) if shards else len(files)
+            items = (
+                (item for shard in shards for item in shard_items(shard)) if shards else _folder_items(source, files)
+            )
+            total = sum(count_images(shard) for shard in shards) if shards else len(files)
+            if not total:
+                raise TransferSetError(f"{source}: its shards hold no picture ({', '.join(IMAGE_SUFFIXES)})")
             _write_pack(pack, items, total, align, realign, progress, exclude_heldout)
         found = _read_pack(pack, key)
     # another folder may hold the same photos
@@ -162,9 +161,21 @@ def spread_rows(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a path is that of an image file; a link that leads nowhere is called one, and refused when it is read."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+def _images(source: Path) -> list[Path]:
+    """The image files in a folder and below it; a link that leads nowhere is one, and refused when it is read.
+
+    Raises:
+        TransferSetError: labels lie beside the images, as in an unpacked shard.
+    """
+    files = [path for path in source.rglob("*") if not is_system_file(path.relative_to(source))]
+    images = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir())
+    stems = {path.with_suffix("") for path in images}
+    if label := next((p for p in files if p.suffix.lower() in LABEL_SUFFIXES and p.with_suffix("") in stems), None):
+        raise TransferSetError(
+            f"{label}: a label beside an image is read from a shard, not from a folder; pack one (tar --sort=name -cf "
+            f"set.tar -C {source} .), or take the labels out"
+        )
+    return images
 
 
 def holds_shards(source: Path) -> bool:
@@ -173,12 +184,15 @@ def holds_shards(source: Path) -> bool:
 
 
 def _shards(source: Path) -> list[Path]:
-    found = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
+    if source.is_file():
+        found = [source]
+    else:
+        found = sorted(p for p in source.iterdir() if p.is_file() and not is_system_file(Path(p.name)))
     return [p for p in found if p.name.lower().endswith(SHARD_SUFFIXES)]
 
 
 def _content_key(paths: list[Path], relative_to: Path, *, how: str) -> str:
-    digest = hashlib.sha256(f"pack-1 {how}".encode())
+    digest = hashlib.sha256(f"pack-2 {how}".encode())
     for path in paths:
         name = path.name if path == relative_to else path.relative_to(relative_to).as_posix()
         digest.update(os.fsencode(name))
@@ -190,67 +204,13 @@ def _content_key(paths: list[Path], relative_to: Path, *, how: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def _open_shard(shard: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(shard)
-    except TAR_ERRORS as error:
-        raise TransferSetError(f"{shard}: not a readable tar shard ({error})") from error
-
-
-def _count_images(shard: Path) -> int:
-    try:
-        with _open_shard(shard) as tar:
-            count = sum(PurePosixPath(m.name).suffix.lower() in IMAGE_SUFFIXES for m in tar)
-            if tar.fileobj is not None:
-                tar.fileobj.read(-1)  # to the very end, where gzip keeps its checksum
-            return count
-    except TAR_ERRORS as error:
-        raise TransferSetError(f"{shard}: the shard is cut off or damaged ({error})") from error
-
-
-def _shard_items(shards: list[Path]) -> Iterator[_Item]:
-    for shard in shards:
-        with _open_shard(shard) as tar:
-            sample: dict[str, bytes] = {}
-            stem = ""
-            for member in tar:
-                if not member.isfile():
-                    continue
-                name = PurePosixPath(member.name)
-                member_stem = name.as_posix().removesuffix(name.suffix)
-                if sample and member_stem != stem:
-                    yield from _sample_item(shard, stem, sample)
-                    sample = {}
-                stem = member_stem
-                content = tar.extractfile(member)
-                sample[name.suffix.lower()] = content.read() if content else b""
-            if sample:
-                yield from _sample_item(shard, stem, sample)
-
-
-def _sample_item(shard: Path, stem: str, sample: dict[str, bytes]) -> Iterator[_Item]:
-    where = f"{shard.name}:{stem}"
-    encoded = next((sample[s] for s in IMAGE_SUFFIXES if s in sample), None)
-    if encoded is None:
-        return
-    try:
-        labels = json.loads(sample.get(".json", b"{}"))
-    except json.JSONDecodeError as error:
-        raise TransferSetError(f"{where}: its .json is not JSON ({error.msg})") from error
-    if not isinstance(labels, dict):
-        raise TransferSetError(f"{where}: its .json must be an object, found {type(labels).__name__}")
-    origin = str(labels.get("source", shard.name))
-    identity = labels.get("identity")
-    yield _Item(where, None if identity is None else f"{origin}/{identity}", origin, encoded=encoded)
-
-
-def _folder_items(source: Path, files: list[Path]) -> Iterator[_Item]:
+def _folder_items(source: Path, files: list[Path]) -> Iterator[Item]:
     for path in files:
         parts = path.relative_to(source).parts
-        yield _Item(str(path), parts[-2] if len(parts) > 1 else None, source.name, path=path)
+        yield Item(str(path), person(parts[-2], str(path)) if len(parts) > 1 else None, source.name, path=path)
 
 
-def _decode(item: _Item, align: Align | None, realign: Realign | None) -> NDArray[np.uint8] | None:
+def _decode(item: Item, align: Align | None, realign: Realign | None) -> NDArray[np.uint8] | None:
     if item.path is not None and align is not None:
         return align(item.path)
     encoded = item.encoded if item.encoded is not None else item.path.read_bytes() if item.path else b""
@@ -266,7 +226,7 @@ def _decode(item: _Item, align: Align | None, realign: Realign | None) -> NDArra
 
 def _write_pack(
     pack: Path,
-    items: Iterable[_Item],
+    items: Iterable[Item],
     total: int,
     align: Align | None,
     realign: Realign | None,
@@ -317,14 +277,14 @@ def _write_pack(
 
 
 def _decoded(
-    items: Iterable[_Item], align: Align | None, realign: Realign | None, exclude_heldout: bool
-) -> Iterator[tuple[_Item, bool, NDArray[np.uint8] | None]]:
+    items: Iterable[Item], align: Align | None, realign: Realign | None, exclude_heldout: bool
+) -> Iterator[tuple[Item, bool, NDArray[np.uint8] | None]]:
     """Items in their order, whether each shows a held-out person, and the crops of the others.
 
     Crops that come aligned are decoded by several threads; photos one after another, as a detector is no two threads'.
     """
 
-    def decode(item: _Item) -> tuple[_Item, bool, NDArray[np.uint8] | None]:
+    def decode(item: Item) -> tuple[Item, bool, NDArray[np.uint8] | None]:
         held = exclude_heldout and item.identity is not None and bool(heldout_identities([item.identity])[0])
         return item, held, None if held else _decode(item, align, realign)
 
