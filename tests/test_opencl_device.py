@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 
 from facelet.errors import DeviceError, UnknownNameError
+from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.model_files import SHIPPED_MODELS, find_model
@@ -24,7 +25,7 @@ from facelet.opencl.config import AVX2, AVX512
 from facelet.opencl.lower import lower
 from facelet.opencl.sample import sample_graph
 from facelet.opencl.session import Session, check_record, open_session
-from tiny_graphs import every_op
+from tiny_graphs import Builder, every_op
 from tiny_models import tiny_card, write_tiny
 
 if TYPE_CHECKING:
@@ -256,3 +257,38 @@ def test_without_pyopencl_the_mending_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert "pip install 'facelet[opencl]'" in done.stderr
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, -1.0), (2.0, 0.5), (float("inf"), 1.0)])
+def test_limits_the_wrong_way_round_give_the_upper_one(runtime: OpenCLRuntime, low: float, high: float) -> None:
+    b = Builder({"image": (1, 16, 5, 7), "rows": (1, 7)})
+    limits = {"min": low, "max": high}
+    ends = [
+        b.conv("image", 16, (3, 3), pads=(1, 1, 1, 1), activation="Clip", **limits),
+        b.conv("image", 16, (3, 3), pads=(1, 1, 1, 1), groups=16, activation="Clip", **limits),
+        b.conv("image", 8, groups=4, activation="Clip", **limits),
+        b.add("Clip", "image", **limits),
+        b.add("Clip", "rows", **limits),
+        b.add("Clip", b.conv("image", 5), **limits),
+        b.add("Clip", b.add("Gemm", "rows", b.constant(5, 7), b.constant(5)), **limits),
+    ]
+    program = lower(b.graph(ends), runtime.device.config)
+    executable = runtime.load(program, whole=True)
+    compare(executable, program, "pocl")
+    feeds = {name: b.rng.standard_normal(b.shapes[name]).astype(np.float32) for name in b.inputs}
+    assert all((value == high).all() for value in executable.run(feeds).values())
+
+
+def test_a_second_net_of_one_text_is_checked(runtime: OpenCLRuntime) -> None:
+    def net(scale: float) -> Graph:
+        b = Builder({"x": (1, 16, 8, 8)})
+        b.conv("x", 16, (3, 3), pads=(1, 1, 1, 1))
+        graph = b.graph()
+        return replace(graph, constants={name: array * np.float32(scale) for name, array in graph.constants.items()})
+
+    first, second = (lower(net(scale), runtime.device.config) for scale in (1, 2))
+    Session(first, runtime)
+    assert check_record(runtime.device, first, True).exists()
+    assert not check_record(runtime.device, second, True).exists()
+    Session(second, runtime)
+    assert check_record(runtime.device, second, True).exists()

@@ -88,7 +88,8 @@ def load_model(name_or_path: str | Path, card: Card | str | Path | None = None) 
     Raises:
         UnknownNameError: neither a known name nor a path.
         MissingFileError: the file, its `.bin`, or the card's file is not there.
-        ModelError: the file cannot be read, or has no card, or a card that does not fit.
+        ModelError: the file cannot be read, has no card, or a card that does not fit; or its network is in training
+            form or has weights that are not numbers.
     """
     path = find_model(name_or_path)
     content = weights_path(path)
@@ -100,7 +101,8 @@ def load_model(name_or_path: str | Path, card: Card | str | Path | None = None) 
         raise ModelError(f"{content}: cannot be read ({error.strerror})") from error
     if isinstance(card, str | Path):
         card = _read_card_file(Path(card))
-    embedded = _embedded_card(path)
+    proto = read_onnx(path) if path.suffix == ".onnx" else None
+    embedded = None if proto is None else _embedded_card(proto, path)
     if card is None:
         sidecar = sidecar_path(path)
         if embedded is not None:
@@ -115,6 +117,10 @@ def load_model(name_or_path: str | Path, card: Card | str | Path | None = None) 
                 f"describe them in {sidecar.name} beside it"
             )
     card.check(str(path))
+    if proto is not None:
+        from facelet.graph.onnx_sound import check_sound
+
+        check_sound(proto, str(path))
     return Model(path=path, card=card, sha256=sha256)
 
 
@@ -205,10 +211,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _embedded_card(path: Path) -> Card | None:
-    if path.suffix != ".onnx":
-        return None
-    found = [entry.value for entry in read_onnx(path).metadata_props if entry.key == CARD_KEY]
+def _embedded_card(proto: onnx.ModelProto, path: Path) -> Card | None:
+    found = [entry.value for entry in proto.metadata_props if entry.key == CARD_KEY]
     return Card.from_json(found[0], str(path)) if found else None
 
 

@@ -40,6 +40,7 @@ MaxPool, Concat, Pad and Reshape move them unchanged. The integer q stands for t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -117,7 +118,8 @@ class Graph:
         """Returns itself when it is well formed.
 
         Raises:
-            GraphError: a tensor is read before it is written, written twice, or has no shape.
+            GraphError: a tensor is read before it is written, written twice, or has no shape; or a constant or an
+                attribute holds a number that is not one.
         """
         known = {*self.inputs, *self.constants}
         for node in self.nodes:
@@ -133,6 +135,16 @@ class Graph:
         for name in known:
             if name not in self.shapes:
                 raise GraphError(f"{self.name}: tensor '{name}' has no shape")
+        for name, array in self.constants.items():
+            if count := array.size - np.count_nonzero(np.isfinite(array)):
+                raise GraphError(
+                    f"{self.name}: {count} of the {array.size} numbers of its constant '{name}' are NaN or infinite; "
+                    "train or export the network again"
+                )
+        for node in self.nodes:
+            for name, value in node.attributes.items():
+                if isinstance(value, float) and math.isnan(value):
+                    raise GraphError(f"{self.name}: {node}: its {name} is NaN; export the network again")
         return self
 
     @property

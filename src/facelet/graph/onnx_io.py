@@ -21,6 +21,7 @@ from facelet.graph.ir import Graph, Node, Shape
 from facelet.graph.onnx_fold import FOLDED, of_shape
 from facelet.graph.onnx_import import Import, check_form
 from facelet.graph.onnx_ops import IMPORTERS
+from facelet.graph.onnx_sound import training_form
 from facelet.graph.onnx_write import write_graph
 from facelet.graph.ops import LARGEST_TENSOR
 from facelet.graph.size import FLOAT_BYTES, largest_live_bytes
@@ -191,6 +192,8 @@ def _read_node(into: Import, node: onnx.NodeProto) -> None:
         raise GraphError(f"{label}: writes '{node.output[0]}', which is written already")
     try:
         check_form(into, node)
+        if reason := training_form(node, into.opset, lambda name: into.known.get(into.resolve(name))):
+            raise GraphError(f"{label}: {reason}")
         if node.op_type in FOLDED and all(into.resolve(name) in into.known for name in node.input if name):
             into.fold(node, FOLDED[node.op_type](into, node))
         elif node.op_type == "Shape":

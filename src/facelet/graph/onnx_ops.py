@@ -76,8 +76,6 @@ def _conv(into: Import, node: onnx.NodeProto) -> None:
 
 def _batch_normalization(into: Import, node: onnx.NodeProto) -> None:
     given = attributes(node)
-    if given.get("training_mode"):
-        raise refusal(into, node, "is in training mode; export the model for inference")
     names = [into.tensor(node, position) for position in range(5)]
     for name in names[1:]:
         if name not in into.constants:
@@ -146,12 +144,6 @@ def _sum(into: Import, node: onnx.NodeProto) -> None:
     for name in names[1:-1]:
         total = into.emit(node, "Add", (total, name), into.fresh(f"{node.output[0]}.part"))
     into.emit(node, "Add", (total, names[-1]))
-
-
-def _dropout(into: Import, node: onnx.NodeProto) -> None:
-    if into.has(node, 2) and into.value(node, 2).any():
-        raise refusal(into, node, "is in training mode; export the model for inference")
-    into.alias(node)
 
 
 def _cast(into: Import, node: onnx.NodeProto) -> None:
@@ -389,7 +381,7 @@ IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     "Conv": _conv,
     "DequantizeLinear": read_dequantize,
     "Div": _binary("Div"),
-    "Dropout": _dropout,
+    "Dropout": lambda into, node: into.alias(node),
     "Expand": _expand,
     "Flatten": _flatten,
     "Gemm": _gemm,

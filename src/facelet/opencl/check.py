@@ -78,7 +78,7 @@ def _apart(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
     if found.shape != wanted.shape:
         return float("inf")
     known = np.isfinite(wanted)
-    if not np.array_equal(known, np.isfinite(found)):
+    if not np.array_equal(found[~known], wanted[~known], equal_nan=True) or not np.isfinite(found[known]).all():
         return float("inf")
     if not known.any():
         return 0.0

@@ -8,6 +8,7 @@ embedding = session.run(planes)["embedding"]
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping
@@ -137,8 +138,20 @@ class Session:
 
 
 def check_record(device: Device, program: Program, whole: bool) -> Path:
-    """Where it is recorded that a program passed its check on a device."""
-    return binary_path(device, source(program, whole=whole)).with_suffix(".json")
+    """Where it is recorded that a program passed its check on a device.
+
+    The text is that of many networks: sizes, limits and places of tensors are arguments. What they are and what they
+    stand for, the graph, is in the name of the record, too.
+    """
+    graph, (table, starts) = program.graph, program.table
+    digest = hashlib.sha256()
+    for array in (table, starts, program.constants, *(graph.constants[name] for name in sorted(graph.constants))):
+        digest.update(np.ascontiguousarray(array))
+    nodes = [(node.op, node.inputs, node.output, sorted(node.attributes.items())) for node in graph.nodes]
+    ports = (program.inputs, program.outputs, program.batch)
+    digest.update(repr((ports, sorted(graph.shapes.items()), nodes)).encode())
+    built = binary_path(device, source(program, whole=whole))
+    return built.with_name(f"{built.stem}-{digest.hexdigest()[:32]}.json")
 
 
 def device_config(device: Device) -> Config:

@@ -197,7 +197,7 @@ def _never_negative(graph: Graph, tensor: str) -> bool:
     if node is None:
         return False
     if node.op == "Clip":
-        return bool(node["min"] >= 0)
+        return bool(min(node["min"], node["max"]) >= 0)  # limits the wrong way round give the upper one
     return node.op in NEVER_NEGATIVE or (
         node.op in KEEPS_SIGN and all(_never_negative(graph, name) for name in node.inputs)
     )

@@ -149,4 +149,6 @@ def _limits(node: Node, activation: str, fraction: int) -> tuple[int, int]:
     ends = [math.ldexp(node[name], fraction) if math.isfinite(node[name]) else node[name] for name in ("min", "max")]
     if any(math.isfinite(end) and end != round(end) for end in ends):
         raise GraphError("its limits are no integers of its output's fraction")
+    if ends[0] > ends[1]:
+        raise GraphError("its lower limit is above its upper one")
     return int(max(LOWEST, ends[0])), int(min(HIGHEST, ends[1]))

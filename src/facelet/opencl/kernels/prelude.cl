@@ -36,6 +36,7 @@ typedef float fr __attribute__((ext_vector_type(BLOCK)));
 #define SIGMOID(v) (1.0f / (1.0f + exp(-(v))))
 #define HARDSWISH(v) ((v) * clipped((v) * (1.0f / 6) + 0.5f, 0.0f, 1.0f))
 
+// Limits the wrong way round give the upper one, as ONNX has it.
 static inline fr clipped(fr v, const float low, const float high)
 {
     v = v < (fr)(low) ? (fr)(low) : v;
@@ -44,7 +45,8 @@ static inline fr clipped(fr v, const float low, const float high)
 
 static inline float clipped1(float v, const float low, const float high)
 {
-    return v < low ? low : v > high ? high : v;
+    v = v < low ? low : v;
+    return v > high ? high : v;
 }
 
 static inline float activated1(const int kind, const float v, const float low, const float high, const float slope)
