@@ -14,7 +14,7 @@
     ├── ProtocolError         (ValueError)       a benchmark's files or pairs do not fit its protocol
     ├── TransferSetError      (ValueError)       shards or folders that cannot be trained on
     ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
-    ├── DivergedError         (RuntimeError)     a training whose loss is no number any more
+    ├── DivergedError         (RuntimeError)     a training whose loss, embeddings or weights are not finite
     ├── WorkerError           (RuntimeError)     a process of a training that ended before its time
     └── MissingExtraError     (ImportError)      an optional dependency is not installed
 
@@ -135,7 +135,7 @@ class CheckpointError(FaceletError, ValueError):
 
 
 class DivergedError(FaceletError, RuntimeError):
-    """A training whose loss is no number any more."""
+    """A training whose loss, embeddings or weights are not finite."""
 
 
 class WorkerError(FaceletError, RuntimeError):

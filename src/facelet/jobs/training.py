@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 @contextmanager
 def training_progress(on: Events) -> Iterator[Callable[[Tick], None]]:
     """Progress of a training: step, loss, images per second, the latest validation."""
+    from facelet.train.triplet import training_note
+
     figures: dict[str, float] = {}
+    noted = {""}
     with on.progress("training") as advance:
 
         def tick(tick: Tick) -> None:
             figures.update(tick.figures)
+            if (note := training_note(figures)) not in noted:
+                noted.add(note)
+                on.note(f"step {tick.step}: {note}")
             shown = {k: v for k, v in figures.items() if not k.startswith("hint")}
             advance(tick.step, tick.steps, "  ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()))
 

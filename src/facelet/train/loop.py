@@ -152,7 +152,7 @@ def train(
     Raises:
         UnknownNameError: no such schedule or optimizer.
         CheckpointError: resume without a checkpoint, or with one of another run.
-        DivergedError: the loss is no number any more.
+        DivergedError: the loss or a weight is not finite.
         WorkerError: a process of several ended before its time.
     """
     if config.schedule not in SCHEDULES:
@@ -278,7 +278,7 @@ def _steps(
         logged, kept = _due(done, config.log_every) or watched or last, _due(done, config.checkpoint_every) or last
         if logged or kept:
             figures = {name: float(value) for name, value in told.items()}  # on a GPU this waits, so not in each step
-            _check_finite(done, figures)
+            _check_finite(done, figures, task.modules)
         if logged:
             figures["images_per_s"] = (done - clock_step) * task.batch_size * crew.count / (time.perf_counter() - clock)
             measured: dict[str, float] = {}
@@ -296,10 +296,15 @@ def _steps(
     return done
 
 
-def _check_finite(done: int, figures: Mapping[str, float]) -> None:
-    """Refuses to go on where the loss is no number, before such weights are kept."""
+def _check_finite(done: int, figures: Mapping[str, float], modules: nn.Module) -> None:
+    """Refuses to go on where the loss or a weight is not finite, before such weights are kept."""
     if not math.isfinite(figures.get("loss", 0.0)):
         raise DivergedError(f"step {done}: the loss is {figures['loss']}; train anew with a lower `learning_rate`")
+    for name, tensor in modules.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise DivergedError(
+                f"step {done}: '{name}' of the net holds NaN or infinity; train anew with a lower `learning_rate`"
+            )
 
 
 def _due(done: int, every: int) -> bool:

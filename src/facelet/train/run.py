@@ -17,7 +17,7 @@ from facelet.atomic import write_text_atomic
 from facelet.data.heldout import HELDOUT_NOTE
 from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import RECIPES
-from facelet.errors import InputError, MissingFileError
+from facelet.errors import DivergedError, InputError, MissingFileError
 from facelet.faces.canvas import canvas_matrix
 from facelet.lock import take_or_refuse
 from facelet.model import Card
@@ -52,6 +52,9 @@ from facelet.train.triplet import TripletTask
 
 STATISTICS_CROPS = 256
 """Crops that the statistics of a net are measured on which starts from an exported file."""
+
+CHECKED_CROPS = 8
+"""Crops that a trained net is tried on before it is kept."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ def count_steps(options: LoopOptions, n: int, batch_size: int) -> int:
     return max(1, round(options.epochs * max(1, n // batch_size)))
 
 
-def _some_pixels(net: nn.Module, transfer: TransferSet) -> Tensor:
-    """Evenly spread crops as a net eats them."""
-    index = spread_rows(transfer.n_images, STATISTICS_CROPS)
+def _some_pixels(net: nn.Module, transfer: TransferSet, most: int) -> Tensor:
+    """At most so many evenly spread crops as a net takes them."""
+    index = spread_rows(transfer.n_images, most)
     return normalize_pixels(torch.from_numpy(clean_pixels(net, transfer, index)))
 
 
@@ -196,7 +199,7 @@ def _start_net(options: StudentOptions, transfer: TransferSet) -> tuple[nn.Modul
         load_student(net, options.warm_start)
         return net, ()
     if options.warm_start.suffix == ".onnx":
-        start_from_model(net, options.warm_start, _some_pixels(net, transfer))
+        start_from_model(net, options.warm_start, _some_pixels(net, transfer, STATISTICS_CROPS))
         return net, ()
     if not options.warm_start.is_file():
         raise MissingFileError(
@@ -267,7 +270,15 @@ def run_task(
         watch=watch,
         on_tick=tick,
     )
-    return net.cpu(), last
+    net = net.cpu()
+    with torch.inference_mode():
+        outputs = net(_some_pixels(net, transfer, CHECKED_CROPS))
+    if not bool(torch.isfinite(outputs).all()):
+        raise DivergedError(
+            f"{options.out}: the trained net gives NaN or infinity for its own crops; train anew with a lower "
+            "`learning_rate`"
+        )
+    return net, last
 
 
 def _run(

@@ -5,7 +5,10 @@ Source: Schroff et al., "FaceNet", CVPR 2015, section 3; Hermans et al., "In def
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -14,9 +17,16 @@ from torch import Tensor, nn
 
 from facelet.data.transfer import TransferSet
 from facelet.data.views import Matrix, ViewRecipe, view_inputs
-from facelet.errors import TransferSetError
+from facelet.errors import DivergedError, TransferSetError
 from facelet.train.distill import normalize_pixels
+from facelet.train.loop import LoopConfig
 from facelet.train.mining import semi_hard, triplet_loss
+
+PERIOD = LoopConfig.log_every
+"""Steps whose triplets are counted together: those of a line of the log."""
+
+COLLAPSED = 1e-4
+"""Of `spread`; below it all embeddings are one point to within a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class TripletTask:
         self.people, self.photos, self.margin = people, photos, margin
         self.recipe, self.seed, self.matrix, self.size = recipe, seed, matrix, size
         self.batch_size = people * photos
+        self._found: deque[int] = deque(maxlen=PERIOD)
         order = index[np.argsort(transfer.identity[index], kind="stable")]
         self.person, starts = np.unique(transfer.identity[order], return_index=True)
         self.photos_of = np.split(order, starts[1:])
@@ -85,9 +96,33 @@ class TripletTask:
         return LabelledBatch(torch.from_numpy(pixels), torch.from_numpy(self.transfer.identity[index]))
 
     def loss(self, batch: LabelledBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Triplet loss over the semi-hard triplets of the batch."""
+        """Triplet loss over the semi-hard triplets of the batch.
+
+        The figures: `loss`; `triplets`, the mean number of the last `PERIOD` steps; `spread`, half the mean squared
+        distance between the embeddings of the batch, 0 where the net gives the same for all.
+
+        Raises:
+            DivergedError: an embedding is not finite. Comparisons with NaN are false, so that no triplet would be found
+                and the loss would be 0.
+        """
         embeddings = self.student(normalize_pixels(batch.pixels)).float()
+        if not bool(torch.isfinite(embeddings).all()):
+            raise DivergedError("triplets: the embeddings are NaN or infinite; train anew with a lower `learning_rate`")
         with torch.autocast(embeddings.device.type, enabled=False):  # it would round distances to bfloat16
             triplets = semi_hard(embeddings, batch.identity, self.margin)
             loss = triplet_loss(embeddings, triplets, self.margin)
-        return loss, {"loss": loss.item(), "triplets": float(len(triplets.anchor))}
+            spread = 1 - embeddings.detach().mean(0).square().sum()
+        self._found.append(len(triplets.anchor))
+        return loss, {"loss": loss.item(), "triplets": fmean(self._found), "spread": spread.item()}
+
+
+def training_note(figures: Mapping[str, float]) -> str:
+    """One sentence for a person where the figures of `TripletTask` show that nothing is learned; empty otherwise."""
+    if figures.get("spread", 1.0) < COLLAPSED:
+        return "the net gives the same embedding for every crop: it has collapsed; lower `learning_rate`"
+    if figures.get("triplets") == 0:
+        return (
+            f"no triplet in the last {PERIOD} steps, so nothing was learned in them: every other person is farther "
+            "than the same one by `margin`; raise it, give more people per batch (`people`), or stop"
+        )
+    return ""
