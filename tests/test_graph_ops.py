@@ -79,6 +79,10 @@ def enlarged(scale: int) -> Callable[[np.random.Generator], Weights]:
     return lambda rng: {"roi": np.zeros(0, np.float32), "s": np.array([1, 1, scale, 2], np.float32)}
 
 
+def resampled(scale: float) -> Callable[[np.random.Generator], Weights]:
+    return lambda rng: {"roi": np.zeros(0, np.float32), "s": np.array([1, 1, scale, scale * 1.25], np.float32)}
+
+
 IMAGE = (2, 6, 9, 8)
 CASES: dict[str, dict[str, Any]] = {
     "Conv": {
@@ -111,6 +115,11 @@ CASES: dict[str, dict[str, Any]] = {
     "Sigmoid": {"": plain("Sigmoid")},
     "HardSwish": {"": plain("HardSwish")},
     "Sqrt": {"": plain("Sqrt")},
+    "Tanh": {"": plain("Tanh"), "Mish": plain("Mish"), "Gelu": plain("Gelu", opset=20, approximate="tanh")},
+    "Abs": {"": plain("Abs"), "Softsign": plain("Softsign"), "ReduceL1": plain("ReduceL1", opset=13, axes=[1])},
+    "Exp": {"": plain("Exp"), "Elu": plain("Elu", alpha=0.7), "Selu": plain("Selu"), "Softplus": plain("Softplus")},
+    "Log": {"Softplus": plain("Softplus"), "LogSoftmax": plain("LogSoftmax", axis=1)},
+    "Erf": {"": plain("Erf"), "Gelu": plain("Gelu", opset=20)},
     "Clip": {
         "both": with_constants("Clip", IMAGE, lambda r: {"a": number(-0.5), "b": number(0.7)}),
         "low": with_constants("Clip", IMAGE, lambda r: {"a": number(-0.5)}),
@@ -132,6 +141,13 @@ CASES: dict[str, dict[str, Any]] = {
         for op in ("Add", "Sub", "Mul", "Div")
     },
     "Pow": {"square": with_constants("Pow", IMAGE, lambda r: {"c": number(2)})},
+    **{
+        op: {
+            "two tensors": (lambda o: lambda r: (one_node(o, IMAGE, None, ("x", "x")), IMAGE))(op),
+            "channels": with_constants(op, IMAGE, lambda r: {"c": f(r, 1, 6, 1, 1)}),
+        }
+        for op in ("Max", "Min")
+    },
     "Concat": {
         axis: (lambda a: lambda r: (one_node("Concat", IMAGE, None, ("x", "x", "x"), axis=a), IMAGE))(int(axis))
         for axis in ("1", "-1", "2")
@@ -198,6 +214,47 @@ CASES: dict[str, dict[str, Any]] = {
             ("pytorch_half_pixel", "round_prefer_floor", 2),
         )
     },
+    "Slice": {
+        "channels": with_constants("Slice", IMAGE, lambda r: {"s": ints(1), "e": ints(-1), "a": ints(1)}),
+        "backwards": with_constants(
+            "Slice", IMAGE, lambda r: {"s": ints(-1, 7), "e": ints(-99, 0), "a": ints(1, 3), "t": ints(-1, -3)}
+        ),
+        "Gather": lambda r: (one_node("Gather", IMAGE, {"i": ints(2, 1, 0, 5, 5)}, ("x", "i"), axis=1), IMAGE),
+        "Pad": with_constants("Pad", IMAGE, lambda r: {"p": ints(0, 0, -1, 2, 0, -1, 0, -3)}),
+    },
+    "Resample": {
+        f"{mode} {way} {nearest} {scale}": with_constants(
+            "Resize",
+            IMAGE,
+            resampled(scale),
+            mode=mode,
+            coordinate_transformation_mode=way,
+            **({"nearest_mode": nearest} if nearest else {}),
+        )
+        for mode, way, nearest, scale in (
+            ("nearest", "align_corners", "round_prefer_floor", 2.0),
+            ("nearest", "asymmetric", "ceil", 1.5),
+            ("nearest", "tf_half_pixel_for_nn", "floor", 0.6),
+            ("linear", "half_pixel", "", 2.0),
+            ("linear", "asymmetric", "", 0.7),
+            ("linear", "align_corners", "", 1.9),
+            ("linear", "pytorch_half_pixel", "", 0.12),
+        )
+    },
+    **{
+        op: {
+            "": with_constants(op, IMAGE, lambda r: {"a": ints(1)}, keepdims=0),
+            "two": with_constants(op, IMAGE, lambda r: {"a": ints(-1, 1)}),
+            "attribute": plain(op, opset=11, axes=[1, 2]),
+        }
+        for op in ("ReduceMean", "ReduceMax", "ReduceMin")
+    },
+    "ReduceSum": {
+        "": with_constants("ReduceSum", IMAGE, lambda r: {"a": ints(1)}, keepdims=0),
+        "squares": plain("ReduceSumSquare", opset=13, axes=[1, 2]),
+        "LpNormalization": plain("LpNormalization", axis=1, p=1),
+    },
+    "Softmax": {"": plain("Softmax"), "channels": plain("Softmax", axis=1), "old": plain("Softmax", opset=11, axis=2)},
     "ReduceL2": {
         "": with_constants("ReduceL2", IMAGE, lambda r: {"a": ints(1)}),
         "flat": with_constants("ReduceL2", IMAGE, lambda r: {"a": ints(-1, 1)}, keepdims=0),

@@ -75,6 +75,7 @@ def every_op(batch: int) -> Graph:
     """One graph with all ops, on channels 1, 3, 4, 10, 16, 24 and 40."""
     b = Builder({"image": (batch, 3, 13, 11), "rows": (batch, 7)})
     window = {"strides": (2, 1), "pads": (1, 0, 1, 2)}
+    tall: dict[str, Any] = {"kernel": (2, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
     stem = b.conv("image", 24, (3, 3), (2, 2), (1, 1, 1, 1), activation="PRelu")  # 7 x 6
     other = b.conv("image", 16, (5, 4), (2, 2), (2, 1, 2, 2), activation="Clip", min=-0.5, max=1.0)
     wide = b.conv(stem, 40, activation="LeakyRelu", alpha=0.1)
@@ -150,4 +151,24 @@ def every_op(batch: int) -> Graph:
     b.add("Pad", "rows", pads=(0, 2, 0, 1), value=-1.0)
     b.add("Pad", wide, pads=(0, 1, 1, 0, 0, 1, 0, 2), value=float("-inf"))
     b.add("Resize", wide, scale_h=2, scale_w=3)
+    for op in ("Tanh", "Abs", "Exp", "Erf"):
+        b.add(op, wide)
+        b.add(op, dense)
+    b.add("Log", b.add("Exp", one))
+    b.add("Max", wide, deep)
+    b.add("Max", b.constant(37), dense)
+    b.add("Min", same, one)
+    b.conv(b.add("Slice", wide, starts=(0, 16, 1, 0), steps=(1, 1, 1, 1), sizes=(batch, 24, 5, 6)), 4, (3, 3))
+    b.add("Relu", b.add("Slice", wide, starts=(0, 39, 6, 5), steps=(1, -3, -2, -1), sizes=(batch, 13, 3, 6)))
+    b.add("MaxPool", b.add("Slice", same, starts=(0, 0, 0, 1), steps=(1, 1, 2, 2), sizes=(batch, 10, 3, 2)), **tall)
+    b.add("Slice", "rows", starts=(0, 5), steps=(1, -2), sizes=(batch, 3))
+    for mode, coordinates in (("nearest", "align_corners"), ("linear", "half_pixel")):
+        how = {"mode": mode, "coordinates": coordinates, "nearest": "ceil"}
+        b.add("Resample", wide, height=9, width=4, scale_h=9 / 7, scale_w=4 / 6, **how)
+    for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"):
+        b.add(op, wide, axes=(1, 3), keepdims=True)
+        b.add(op, dense, axes=(1,), keepdims=False)
+    b.add("Softmax", dense, axis=1)
+    b.add("Softmax", wide, axis=1)
+    b.add("Softmax", wide, axis=3)
     return b.graph()

@@ -1,4 +1,4 @@
-"""The network as some thirty named ops on named float32 tensors: immutable, every shape a tuple of numbers.
+"""The network as some forty named ops on named float32 tensors: immutable, every shape a tuple of numbers.
 
 A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passes (`passes/`), run by NumPy
 (`reference`), and lowered to OpenCL (`facelet.opencl`). Whatever ONNX offers in several forms has one form here:
@@ -8,11 +8,11 @@ A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passe
 | Conv | x `(n, c, h, w)`, weight `(m, c / groups, kh, kw)`, bias `(m,)` | strides, dilations, pads, groups |
 | FusedConv | as Conv, then slope `(m,)` of a PRelu, then residual | as Conv; activation and its own; residual |
 | BatchNormalization | x, scale, bias, mean, variance `(c,)` | epsilon |
-| Relu, Sigmoid, HardSwish, Sqrt | x | |
+| Relu, Sigmoid, HardSwish, Sqrt, Tanh, Abs, Exp, Log, Erf | x | |
 | LeakyRelu | x | alpha |
 | Clip | x | min, max (may be infinite) |
 | PRelu | x, slope `(c,)` | |
-| Add, Sub, Mul, Div, Pow | a, b (broadcast as NumPy does; a constant has its own shape) | |
+| Add, Sub, Mul, Div, Pow, Max, Min | a, b (broadcast as NumPy does; a constant has its own shape) | |
 | Concat | two or more | axis |
 | MaxPool, AveragePool, LpPool | x | kernel (h, w), strides, pads; AveragePool: count_include_pad; LpPool: p |
 | GlobalAveragePool | x | |
@@ -21,8 +21,11 @@ A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passe
 | Reshape | x | shape |
 | Transpose | x | perm |
 | Pad | x | pads (begin of each axis, then end of each), value |
+| Slice | x | starts, steps (below 0: backwards), sizes, one of each per axis |
 | Resize | x `(n, c, h, w)` | scale_h, scale_w: whole numbers; nearest neighbour |
-| ReduceL2 | x | axes, keepdims |
+| Resample | x `(n, c, h, w)` | height, width, scale_h, scale_w, mode, coordinates, nearest: see `resample` |
+| ReduceL2, ReduceSum, ReduceMean, ReduceMax, ReduceMin | x | axes, keepdims |
+| Softmax | x | axis |
 | LpNormalization | x | axis, epsilon: x / max(length, epsilon) |
 | QuantizeLinear | x | fraction: x times 2^fraction, rounded to an integer of 8 bits |
 | DequantizeLinear | x of integers | fraction: x times 2^-fraction |
@@ -32,7 +35,7 @@ Pads of windows are (top, left, bottom, right), kernels, strides and dilations (
 plus its last input where `residual` is true, then the op that `activation` names ("" for none).
 
 Attributes are Python ints, floats, strings, bools and tuples of ints. Weights, biases, slopes and statistics are
-constants of the graph; the other operands of Add, Sub, Mul, Div and Pow may be.
+constants of the graph; the other operands of Add, Sub, Mul, Div, Pow, Max and Min may be.
 
 Tensors between a QuantizeLinear and a DequantizeLinear hold integers in [-128, 127], as float32 like all others;
 MaxPool, Concat, Pad and Reshape move them unchanged. The integer q stands for the number q times 2^-fraction.
@@ -98,6 +101,7 @@ class Graph:
         constants: float32 arrays by name, read-only.
         shapes: of every tensor, constants included.
         metadata: text that travels with the file, such as the model's card.
+        notes: what reading the file changed, one sentence each; for the user.
     """
 
     name: str
@@ -107,6 +111,7 @@ class Graph:
     constants: Mapping[str, Array]
     shapes: Mapping[str, Shape]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for array in self.constants.values():

@@ -31,15 +31,20 @@ def of_shape(into: Import, node: onnx.NodeProto, shape: Sequence[int]) -> Known:
     return np.array(tuple(shape)[slice(given.get("start", 0), given.get("end"))], np.int64)
 
 
+def sliced(into: Import, node: onnx.NodeProto, rank: int) -> list[slice]:
+    """What a Slice takes of each axis; opsets before 10 say it in attributes."""
+    starts, ends = into.ints(node, 1, "starts") or [], into.ints(node, 2, "ends") or []
+    axes = into.ints(node, 3, "axes") or list(range(len(starts)))
+    steps = into.ints(node, 4, "steps") or [1] * len(starts)
+    chosen = [slice(None)] * rank
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        chosen[axis_of(into, node, axis, rank)] = slice(start, end, step)
+    return chosen
+
+
 def _folded_slice(into: Import, node: onnx.NodeProto) -> Known:
     x = into.value(node, 0)
-    starts, ends = into.value(node, 1).reshape(-1), into.value(node, 2).reshape(-1)
-    axes = into.value(node, 3).reshape(-1) if into.has(node, 3) else np.arange(len(starts))
-    steps = into.value(node, 4).reshape(-1) if into.has(node, 4) else np.ones(len(starts), np.int64)
-    chosen = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        chosen[int(axis)] = slice(int(start), int(end), int(step))
-    return np.asarray(x[tuple(chosen)])
+    return np.asarray(x[tuple(sliced(into, node, x.ndim))])
 
 
 def _folded_fill(into: Import, node: onnx.NodeProto) -> Known:
@@ -81,6 +86,11 @@ WHOLE: dict[str, Callable[[Known, Known], Known]] = {
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Div": lambda a, b: (a - np.fmod(a, b)) // b,  # towards zero, where NumPy's // rounds down
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Mod": np.mod,
+    "Abs": lambda a, _: np.abs(a),
+    "Neg": lambda a, _: np.negative(a),
 }
 """Arithmetic of whole numbers, which float32 would neither truncate nor hold beyond 2^24."""
 
@@ -92,26 +102,99 @@ def are_whole(into: Import, node: onnx.NodeProto) -> bool:
 
 
 def fold_whole(into: Import, node: onnx.NodeProto) -> Known:
-    """What an op of `WHOLE` makes of known whole numbers."""
-    a, b = into.value(node, 0), into.value(node, 1)
-    into.spend(node, math.prod(broadcast(Node(node.op_type, (), node.output[0]), [a.shape, b.shape])))
-    if node.op_type == "Div" and not b.all():
-        raise refusal(into, node, "divides a whole number by zero")
-    with np.errstate(over="ignore"):  # what is too large wraps, as onnxruntime has it
-        return np.asarray(WHOLE[node.op_type](a, b))
+    """What an op of `WHOLE` makes of known whole numbers, one input after another."""
+    result = into.value(node, 0)
+    for position in range(min(1, len(node.input) - 1), len(node.input)):
+        other = into.value(node, position)
+        into.spend(node, math.prod(broadcast(Node(node.op_type, (), node.output[0]), [result.shape, other.shape])))
+        if node.op_type in ("Div", "Mod") and not other.all():
+            raise refusal(into, node, "divides a whole number by zero")
+        if attributes(node).get("fmod"):
+            raise refusal(into, node, "fmod is not supported")
+        with np.errstate(over="ignore"):  # what is too large wraps, as onnxruntime has it
+            result = np.asarray(WHOLE[node.op_type](result, other))
+    return result
+
+
+def _spend_broadcast(into: Import, node: onnx.NodeProto) -> None:
+    shapes = [into.value(node, position).shape for position in range(len(node.input))]
+    into.spend(node, math.prod(broadcast(Node(node.op_type, (), node.output[0]), shapes)))
+
+
+def _compared(function: Callable[[Known, Known], Known]) -> Callable[[Import, onnx.NodeProto], Known]:
+    def fold(into: Import, node: onnx.NodeProto) -> Known:
+        _spend_broadcast(into, node)
+        return np.asarray(function(into.value(node, 0), into.value(node, 1)))
+
+    return fold
+
+
+def _each(function: Callable[[Known], Known]) -> Callable[[Import, onnx.NodeProto], Known]:
+    def fold(into: Import, node: onnx.NodeProto) -> Known:
+        return np.asarray(function(into.value(node, 0)))
+
+    return fold
+
+
+def _along_axes(function: Callable[..., Known]) -> Callable[[Import, onnx.NodeProto], Known]:
+    def fold(into: Import, node: onnx.NodeProto) -> Known:
+        axes, x = into.ints(node, 1, "axes"), into.value(node, 0)
+        if not axes and attributes(node).get("noop_with_empty_axes"):
+            return x
+        keepdims = bool(attributes(node).get("keepdims", 1))
+        return np.asarray(function(x, axis=tuple(axes) if axes else None, keepdims=keepdims), x.dtype)
+
+    return fold
+
+
+def _folded_where(into: Import, node: onnx.NodeProto) -> Known:
+    _spend_broadcast(into, node)
+    return np.where(into.value(node, 0), into.value(node, 1), into.value(node, 2))
+
+
+def _folded_range(into: Import, node: onnx.NodeProto) -> Known:
+    start, limit, step = (into.value(node, position).reshape(()) for position in range(3))
+    if not step:
+        raise refusal(into, node, "has a step of 0")
+    into.spend(node, max(0, math.ceil((limit - start) / step)))
+    return np.arange(start, limit, step, dtype=start.dtype)
+
+
+def _folded_expand(into: Import, node: onnx.NodeProto) -> Known:
+    x, shape = into.value(node, 0), tuple(int(v) for v in into.value(node, 1).reshape(-1))
+    wide = np.broadcast_shapes(x.shape, shape)
+    into.spend(node, math.prod(wide))
+    return np.broadcast_to(x, wide)
 
 
 FOLDED: dict[str, Callable[[Import, onnx.NodeProto], Known]] = {
+    "And": _compared(np.logical_and),
     "Cast": _folded_cast,
+    "Ceil": _each(np.ceil),
     "Concat": _folded_concat,
     "Constant": _folded_constant,
     "ConstantOfShape": _folded_fill,
     "DequantizeLinear": fold_dequantize,
+    "Equal": _compared(np.equal),
+    "Expand": _folded_expand,
+    "Floor": _each(np.floor),
     "Gather": _folded_gather,
+    "Greater": _compared(np.greater),
     "Identity": lambda into, node: into.value(node, 0),
+    "Less": _compared(np.less),
+    "Mod": fold_whole,
+    "Not": _each(np.logical_not),
+    "Or": _compared(np.logical_or),
+    "Range": _folded_range,
+    "ReduceMax": _along_axes(np.max),
+    "ReduceMin": _along_axes(np.min),
+    "ReduceProd": _along_axes(np.prod),
+    "ReduceSum": _along_axes(np.sum),
+    "Round": _each(np.rint),
     "Shape": lambda into, node: of_shape(into, node, into.value(node, 0).shape),
     "Slice": _folded_slice,
     "Squeeze": _folded_squeeze,
     "Unsqueeze": _folded_unsqueeze,
+    "Where": _folded_where,
 }
 """What is computed while reading, where all inputs are known: the arithmetic of shapes."""

@@ -41,6 +41,7 @@ class Import:
         shapes: of all tensors that nodes write, read or that are fed.
         nodes: so far.
         reserved: names that the file uses anywhere; what reading adds takes others.
+        notes: what the reader of the graph should know: what was converted, and how.
     """
 
     where: str
@@ -52,6 +53,7 @@ class Import:
     shapes: dict[str, Shape] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     reserved: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
     _folded: int = 0
     _not_float: dict[str, str] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
@@ -67,7 +69,29 @@ class Import:
 
     def alias(self, node: onnx.NodeProto) -> None:
         """Makes a node's output another name of its first input."""
-        self._aliases[node.output[0]] = self.resolve(node.input[0])
+        self.rename(node.output[0], node.input[0])
+
+    def rename(self, name: str, source: str) -> None:
+        """Makes a name another one of a tensor."""
+        self._aliases[name] = self.resolve(source)
+
+    def is_known(self, node: onnx.NodeProto, position: int) -> bool:
+        """Whether the numbers of an input are known."""
+        return self.resolve(node.input[position]) in self.known
+
+    def producer(self, name: str) -> Node | None:
+        """The node that writes a tensor; None for inputs and constants."""
+        return next((node for node in reversed(self.nodes) if node.output == name), None)
+
+    def own_batch(self, source: int, target: int) -> int:
+        """The first number of a written shape; a file made for one batch size says it there, the graph's replaces it.
+
+        Args:
+            source: first dimension of what gets the shape.
+            target: first number of the shape.
+        """
+        replaced = self.file_batch not in (None, self.batch) and (source, target) == (self.batch, self.file_batch)
+        return self.batch if replaced else target
 
     def fresh(self, name: str) -> str:
         """A name like this one that nothing in the file has."""
@@ -89,11 +113,11 @@ class Import:
         sources = [self.known[self.resolve(name)].size for name in inputs if self.resolve(name) in self.known]
         return size <= max(LARGEST_FOLDED, *sources, 0)
 
-    def fold(self, node: onnx.NodeProto, value: Known) -> None:
-        """Keeps what a node gives as a known tensor."""
+    def fold(self, node: onnx.NodeProto, value: Known, output: str = "") -> None:
+        """Keeps what a node gives as a known tensor; `output` where it is not its first one."""
         if node.op_type != "Constant":
             self.spend(node, value.size)
-        self.known[node.output[0]] = value
+        self.known[output or node.output[0]] = value
 
     def shape(self, node: onnx.NodeProto, position: int = 0) -> Shape:
         """The shape of one input."""
@@ -116,7 +140,7 @@ class Import:
 
     def weights(self, node: onnx.NodeProto, position: int) -> Array:
         """The numbers of an input that must be constant and float32."""
-        found = self.value(node, position)
+        found = exact(self.value(node, position))
         if found.dtype != np.float32:
             name = self.resolve(node.input[position])
             raise refusal(self, node, f"its constant '{name}' holds {found.dtype}; float32 is supported")
@@ -133,9 +157,10 @@ class Import:
         """The name of an input as nodes read it; a known one becomes a constant of the graph."""
         name = self.resolve(node.input[position])
         if name in self.known and name not in self.constants:
-            if self.known[name].dtype != np.float32:
-                self._not_float[name] = str(self.known[name].dtype)
-            self.constant(name, self.known[name])
+            value = exact(self.known[name])
+            if value.dtype != np.float32:
+                self._not_float[name] = str(value.dtype)
+            self.constant(name, value)
         return name
 
     def constant(self, name: str, value: Known) -> str:
@@ -165,6 +190,14 @@ class Import:
         self.nodes.append(node)
         return output
 
+    def part(self, source: onnx.NodeProto, label: str, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Adds a node on the way to a result, its output named after the result and a label; returns that name."""
+        return self.emit(source, op, inputs, self.fresh(f"{source.output[0]}.{label}"), **attributes)
+
+    def number(self, source: onnx.NodeProto, label: str, value: float) -> str:
+        """Adds a constant that is one number; returns its name."""
+        return self.constant(self.fresh(f"{source.output[0]}.{label}"), np.array(value, np.float32))
+
     def _folds(self, node: Node, shape: Shape) -> bool:
         """Whether a node is computed while reading: of constants alone, not growing much, little work."""
         size = math.prod(shape)
@@ -174,6 +207,11 @@ class Import:
             and self._folded + size <= LARGEST_FOLDED_IN_ALL
             and node_work(node, [self.shapes[name] for name in node.inputs], shape) <= LARGEST_FOLDED_WORK
         )
+
+
+def exact(value: Known) -> Known:
+    """Half precision as float32, which holds every one of its numbers; anything else as it is."""
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

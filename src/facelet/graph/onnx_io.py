@@ -28,7 +28,7 @@ from facelet.graph.size import FLOAT_BYTES, largest_live_bytes
 
 __all__ = ["load_proto", "read_graph", "write_graph"]
 
-OLDEST_OPSET = 11
+OLDEST_OPSET = 7
 
 
 def read_graph(
@@ -81,22 +81,25 @@ def _read(model: onnx.ModelProto, batch: int, input_shape: Sequence[int] | None)
     into.reserved = {*into.known, *(value.name for value in (*proto.input, *proto.output))}
     into.reserved |= {name for node in proto.node for name in (*node.input, *node.output)}
     into.file_batch = _dimension(inputs[0], 0)
-    for node in proto.node:
+    wanted = [value.name for value in proto.output]
+    for node in _needed(proto.node, wanted):
         _read_node(into, node)
-    if not proto.output:
+    if not wanted:
         raise GraphError(f"{where}: has no output")
-    outputs = tuple(_named_output(into, value.name) for value in proto.output)
-    read = {name for node in into.nodes for name in node.inputs}
+    outputs = tuple(_named_output(into, name) for name in wanted)
+    nodes = _read_nodes(into.nodes, outputs)
+    read = {name for node in nodes for name in node.inputs}
     constants = {name: array for name, array in into.constants.items() if name in read}
-    named = {*into.shapes} - {*into.constants} | {*constants}
+    written = {*(value.name for value in inputs), *(node.output for node in nodes)}
     graph = Graph(
         name=where,
         inputs=tuple(value.name for value in inputs),
         outputs=outputs,
-        nodes=tuple(into.nodes),
+        nodes=nodes,
         constants=constants,
-        shapes={name: into.shapes[name] for name in named},
+        shapes={name: into.shapes[name] for name in (*written, *constants)},
         metadata={entry.key: entry.value for entry in model.metadata_props},
+        notes=tuple(into.notes),
     ).check()
     if (needed := largest_live_bytes(graph)) > FLOAT_BYTES * LARGEST_TENSOR:
         limit = FLOAT_BYTES * LARGEST_TENSOR >> 20
@@ -106,11 +109,33 @@ def _read(model: onnx.ModelProto, batch: int, input_shape: Sequence[int] | None)
     return graph
 
 
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """The nodes that some output depends on, in order; what else a file holds need not even be supported."""
+    read, kept = {*outputs}, []
+    for node in reversed(nodes):
+        if read & {*node.output}:
+            kept.append(node)
+            read |= {*node.input}
+    return kept[::-1]
+
+
+def _read_nodes(nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[Node, ...]:
+    """The nodes of the graph that some output depends on."""
+    read, kept = {*outputs}, []
+    for node in reversed(nodes):
+        if node.output in read:
+            kept.append(node)
+            read |= {*node.inputs}
+    return tuple(kept[::-1])
+
+
 def _named_output(into: Import, name: str) -> str:
     """An output under the name that the file gives it, also where an op that does nothing was left out before it."""
     source = into.resolve(name)
     if source in into.known:
         raise GraphError(f"{into.where}: the output '{name}' is a constant, not something computed from the input")
+    if source not in into.shapes:
+        raise GraphError(f"{into.where}: the output '{name}' is written by no node")
     if source != name:
         shape = into.shapes[source]
         into.nodes.append(Node("Reshape", (source,), name, {"shape": shape}, name))

@@ -10,7 +10,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facelet.graph.int8 import check_int8, tensor_fractions
-from facelet.graph.ir import ACTIVATIONS, Array, Graph, Node
+from facelet.graph.ir import ACTIVATIONS, Array, Graph, Node, Shape
+
+REDUCTIONS = ("ReduceL2", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
+"""Ops whose axes are an input in ONNX."""
 
 
 class Writer:
@@ -77,8 +80,12 @@ class Writer:
             scales = np.array([1, 1, attributes["scale_h"], attributes["scale_w"]], np.float32)
             how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
             self.add("Resize", [inputs[0], "", self.constant(f"{out}.scales", scales)], out, **how)
-        elif node.op == "ReduceL2":
-            self.add("ReduceL2", [inputs[0], self._ints(out, attributes["axes"])], out, keepdims=int(node["keepdims"]))
+        elif node.op == "Resample":
+            self._resample(node)
+        elif node.op == "Slice":
+            self._slice(node)
+        elif node.op in REDUCTIONS:
+            self.add(node.op, [inputs[0], self._ints(out, attributes["axes"])], out, keepdims=int(node["keepdims"]))
         elif node.op == "LpNormalization":
             length = self.add(
                 "ReduceL2", [inputs[0], self._ints(out, [node["axis"]])], self.fresh(f"{out}.length"), keepdims=1
@@ -123,6 +130,29 @@ class Writer:
         if activation:
             self.activation(activation, node.attributes, [name, *node.inputs[3:4]], node.output)
 
+    def _slice(self, node: Node) -> None:
+        """A Slice of the axes of which something is left out, so that the batch stays open."""
+        whole = self.shapes[node.inputs[0]]
+        parts = list(enumerate(zip(node["starts"], node["steps"], node["sizes"], strict=True)))
+        cut = [(axis, *part) for axis, part in parts if part != (0, 1, whole[axis])]
+        ends = [start + step * size for _, start, step, size in cut]
+        # backwards to the first number: its end lies before the axis, which only a number below all sizes says
+        ends = [end if end >= 0 else -(2**31) for end in ends]
+        lists = ([start for _, start, _, _ in cut], ends, [axis for axis, *_ in cut], [step for _, _, step, _ in cut])
+        self.add("Slice", [node.inputs[0], *(self._ints(node.output, numbers) for numbers in lists)], node.output)
+
+    def _resample(self, node: Node) -> None:
+        """A Resize by scales, which leave the batch open, or to sizes where the scales would give others."""
+        how = {"mode": node["mode"], "coordinate_transformation_mode": node["coordinates"]}
+        if node["mode"] == "nearest":
+            how["nearest_mode"] = node["nearest"]
+        if scales_suffice(node, self.shapes[node.inputs[0]]):
+            scales = np.array([1, 1, node["scale_h"], node["scale_w"]], np.float32)
+            self.add("Resize", [node.inputs[0], "", self.constant(f"{node.output}.scales", scales)], node.output, **how)
+        else:
+            sizes = self._ints(node.output, self.shapes[node.output])
+            self.add("Resize", [node.inputs[0], "", "", sizes], node.output, **how)
+
     def _ints(self, output: str, values: Sequence[int]) -> str:
         return self.constant(f"{output}.numbers", np.array(values, np.int64))
 
@@ -131,3 +161,9 @@ class Writer:
         shape = list(node["shape"])
         same = bool(shape) and self.shapes[node.inputs[0]][:1] == tuple(shape[:1]) == (self.graph.batch,)
         return [0, *shape[1:]] if same else shape
+
+
+def scales_suffice(node: Node, shape: Shape) -> bool:
+    """Whether the scales of a Resample alone give its height and width from an image of that shape."""
+    pairs = ((node["scale_h"], shape[2], node["height"]), (node["scale_w"], shape[3], node["width"]))
+    return all(int(np.float32(scale) * np.float32(old)) == new for scale, old, new in pairs)

@@ -8,12 +8,12 @@ from onnx import TensorProto, helper
 from facelet.graph.int8 import MOVERS
 from facelet.graph.ir import Graph, Node
 from facelet.graph.onnx_int8 import write_dequantize, write_int8_conv, write_moved, write_quantize
-from facelet.graph.onnx_nodes import Writer
+from facelet.graph.onnx_nodes import REDUCTIONS, Writer, scales_suffice
 
 OPSET = 18
 """Of files that `write_graph` makes."""
 
-BINARY = ("Add", "Sub", "Mul", "Div", "Pow")
+BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")
 
 
 def write_graph(graph: Graph) -> onnx.ModelProto:
@@ -69,8 +69,10 @@ def _keeps_batch_open(graph: Graph) -> bool:
         if (
             (node.op == "Transpose" and node["perm"][0] != 0)
             or (node.op == "Concat" and (node["axis"] == 0 or fixed))
-            or (node.op == "LpNormalization" and node["axis"] == 0)
-            or (node.op == "ReduceL2" and 0 in node["axes"])
+            or (node.op in ("LpNormalization", "Softmax") and node["axis"] == 0)
+            or (node.op in REDUCTIONS and 0 in node["axes"])
+            or (node.op == "Slice" and (node["starts"][0], node["steps"][0]) != (0, 1))
+            or (node.op == "Resample" and not scales_suffice(node, graph.shapes[node.inputs[0]]))
             or (node.op in BINARY and any(len(s) == rank and s[0] != 1 for s in fixed))
             or (node.op in BINARY and any(len(s) != rank for s in fed))  # its batch lies at another axis of the output
         ):

@@ -11,6 +11,20 @@ from dataclasses import dataclass
 
 from facelet.errors import GraphError
 from facelet.graph.ir import ACTIVATIONS, Graph, Node, Shape
+from facelet.graph.shapes import (
+    axis_shape,
+    broadcast,
+    concat_shape,
+    image_shape,
+    pad_shape,
+    reduce_shape,
+    resample_shape,
+    reshape_shape,
+    resize_shape,
+    slice_shape,
+    text,
+    transpose_shape,
+)
 
 LARGEST_TENSOR = 2**28
 """Elements of one tensor; a file that asks for more is refused before anything is allocated."""
@@ -45,10 +59,10 @@ def output_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
     except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         if isinstance(error, GraphError):
             raise
-        raise GraphError(f"{node}: its inputs {_text(shapes)} or attributes do not fit ({error})") from error
+        raise GraphError(f"{node}: its inputs {text(shapes)} or attributes do not fit ({error})") from error
     if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise GraphError(
-            f"{node}: gives a tensor of {_text([shape])}; sizes must be 1 or more and the tensor at most "
+            f"{node}: gives a tensor of {text([shape])}; sizes must be 1 or more and the tensor at most "
             f"{LARGEST_TENSOR} numbers"
         )
     if (work := node_work(node, shapes, shape)) > LARGEST_WORK:
@@ -89,28 +103,15 @@ def slid_shape(node: Node, x: Shape, kernel: Sequence[int], dilations: Sequence[
     return tuple(out)
 
 
-def broadcast(node: Node, shapes: Sequence[Shape]) -> Shape:
-    """The shape that NumPy's broadcasting gives."""
-    rank = max(len(shape) for shape in shapes)
-    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    out = []
-    for sizes in zip(*padded, strict=True):
-        wide = {size for size in sizes if size != 1}
-        if len(wide) > 1:
-            raise GraphError(f"{node}: {_text(shapes)} cannot be broadcast together")
-        out.append(wide.pop() if wide else 1)
-    return tuple(out)
-
-
 def _conv(node: Node, shapes: Sequence[Shape]) -> Shape:
     x, weight = shapes[:2]
     groups = node["groups"]
     if len(x) != 4 or len(weight) != 4 or groups < 1:
-        raise GraphError(f"{node}: needs an image (n, c, h, w) and a kernel of four dimensions, found {_text(shapes)}")
+        raise GraphError(f"{node}: needs an image (n, c, h, w) and a kernel of four dimensions, found {text(shapes)}")
     if x[1] != weight[1] * groups or weight[0] % groups:
-        raise GraphError(f"{node}: a kernel of {_text([weight])} in {groups} group(s) does not fit {x[1]} channels")
+        raise GraphError(f"{node}: a kernel of {text([weight])} in {groups} group(s) does not fit {x[1]} channels")
     if len(shapes) > 2 and shapes[2] != (weight[0],):
-        raise GraphError(f"{node}: a bias of {_text([shapes[2]])} does not fit {weight[0]} channels")
+        raise GraphError(f"{node}: a bias of {text([shapes[2]])} does not fit {weight[0]} channels")
     return (x[0], weight[0], *slid_shape(node, x, weight[2:], node["dilations"]))
 
 
@@ -122,9 +123,9 @@ def _fused_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
     if len(shapes) != wanted:
         raise GraphError(f"{node}: needs {wanted} inputs, found {len(shapes)}")
     if activation == "PRelu" and shapes[3] != (out[1],):
-        raise GraphError(f"{node}: slopes of {_text([shapes[3]])} do not fit {out[1]} channels")
+        raise GraphError(f"{node}: slopes of {text([shapes[3]])} do not fit {out[1]} channels")
     if node["residual"] and shapes[-1] != out:
-        raise GraphError(f"{node}: a residual of {_text([shapes[-1]])} does not fit its output {_text([out])}")
+        raise GraphError(f"{node}: a residual of {text([shapes[-1]])} does not fit its output {text([out])}")
     return out
 
 
@@ -132,14 +133,8 @@ def _conv_macs(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
     return math.prod(out) * math.prod(shapes[1][1:])
 
 
-def _image(node: Node, shapes: Sequence[Shape]) -> Shape:
-    if len(shapes[0]) != 4:
-        raise GraphError(f"{node}: needs an image (n, c, h, w), found {_text(shapes[:1])}")
-    return shapes[0]
-
-
 def _pool(node: Node, shapes: Sequence[Shape]) -> Shape:
-    x = _image(node, shapes)
+    x = image_shape(node, shapes)
     kernel, pads = node["kernel"], node["pads"]
     if max(pads[0], pads[2]) >= kernel[0] or max(pads[1], pads[3]) >= kernel[1]:
         raise GraphError(f"{node}: pads {tuple(pads)} must be smaller than the window {tuple(kernel)}")
@@ -153,77 +148,25 @@ def _same(node: Node, shapes: Sequence[Shape]) -> Shape:
 def _per_channel(node: Node, shapes: Sequence[Shape]) -> Shape:
     x = shapes[0]
     if len(x) < 2 or any(shape != (x[1],) for shape in shapes[1:]):
-        raise GraphError(f"{node}: needs one number per channel of {_text([x])}, found {_text(shapes[1:])}")
+        raise GraphError(f"{node}: needs one number per channel of {text([x])}, found {text(shapes[1:])}")
     return x
-
-
-def _concat(node: Node, shapes: Sequence[Shape]) -> Shape:
-    axis, first = node["axis"], shapes[0]
-    if not 0 <= axis < len(first):
-        raise GraphError(f"{node}: has no axis {axis}")
-    for shape in shapes:
-        if len(shape) != len(first) or any(
-            s != f for i, (s, f) in enumerate(zip(shape, first, strict=True)) if i != axis
-        ):
-            raise GraphError(f"{node}: {_text(shapes)} cannot be joined along axis {axis}")
-    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
 def _gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
     x, weight, bias = shapes
     if len(x) != 2 or len(weight) != 2 or x[1] != weight[1] or bias != (weight[0],):
-        raise GraphError(f"{node}: {_text(shapes)} do not fit; needs (n, k), (m, k) and (m)")
+        raise GraphError(f"{node}: {text(shapes)} do not fit; needs (n, k), (m, k) and (m)")
     return (x[0], weight[0])
-
-
-def _reshape(node: Node, shapes: Sequence[Shape]) -> Shape:
-    shape = tuple(node["shape"])
-    if math.prod(shape) != math.prod(shapes[0]):
-        raise GraphError(f"{node}: {_text(shapes)} cannot take the shape {_text([shape])}")
-    return shape
-
-
-def _transpose(node: Node, shapes: Sequence[Shape]) -> Shape:
-    if sorted(node["perm"]) != list(range(len(shapes[0]))):
-        raise GraphError(f"{node}: {tuple(node['perm'])} is no order of {len(shapes[0])} axes")
-    return tuple(shapes[0][axis] for axis in node["perm"])
-
-
-def _pad(node: Node, shapes: Sequence[Shape]) -> Shape:
-    pads, x = node["pads"], shapes[0]
-    if len(pads) != 2 * len(x) or min(pads) < 0:
-        raise GraphError(f"{node}: needs {2 * len(x)} pads of 0 or more, found {tuple(pads)}")
-    return tuple(size + pads[axis] + pads[axis + len(x)] for axis, size in enumerate(x))
-
-
-def _resize(node: Node, shapes: Sequence[Shape]) -> Shape:
-    n, c, h, w = _image(node, shapes)
-    return (n, c, h * node["scale_h"], w * node["scale_w"])
-
-
-def _reduce(node: Node, shapes: Sequence[Shape]) -> Shape:
-    x, axes = shapes[0], node["axes"]
-    if not axes or not all(0 <= axis < len(x) for axis in axes):
-        raise GraphError(f"{node}: has no axes {tuple(axes)}")
-    if node["keepdims"]:
-        return tuple(1 if axis in axes else size for axis, size in enumerate(x))
-    return tuple(size for axis, size in enumerate(x) if axis not in axes)
-
-
-def _axis(node: Node, shapes: Sequence[Shape]) -> Shape:
-    if not 0 <= node["axis"] < len(shapes[0]):
-        raise GraphError(f"{node}: has no axis {node['axis']}")
-    return shapes[0]
 
 
 def _lrn(node: Node, shapes: Sequence[Shape]) -> Shape:
     if node["size"] < 1 or node["size"] % 2 == 0:
         raise GraphError(f"{node}: size must be odd and 1 or more, found {node['size']}")
-    return _image(node, shapes)
+    return image_shape(node, shapes)
 
 
 def _global_pool(node: Node, shapes: Sequence[Shape]) -> Shape:
-    return (*_image(node, shapes)[:2], 1, 1)
+    return (*image_shape(node, shapes)[:2], 1, 1)
 
 
 def _none(node: Node, shapes: Sequence[Shape], out: Shape) -> int:
@@ -242,9 +185,9 @@ def _int8_conv(node: Node, shapes: Sequence[Shape]) -> Shape:
         raise GraphError(f"{node}: needs {wanted} inputs, found {len(shapes)}")
     for shape in shapes[3 : 3 + per_channel]:
         if shape != (out[1],):
-            raise GraphError(f"{node}: fractions or slopes of {_text([shape])} do not fit {out[1]} channels")
+            raise GraphError(f"{node}: fractions or slopes of {text([shape])} do not fit {out[1]} channels")
     if node["residual"] and shapes[-1] != out:
-        raise GraphError(f"{node}: a residual of {_text([shapes[-1]])} does not fit its output {_text([out])}")
+        raise GraphError(f"{node}: a residual of {text([shapes[-1]])} does not fit its output {text([out])}")
     return out
 
 
@@ -259,30 +202,40 @@ OPS: dict[str, Op] = {
     "Sigmoid": Op(_same, _none),
     "HardSwish": Op(_same, _none),
     "Sqrt": Op(_same, _none),
+    "Tanh": Op(_same, _none),
+    "Abs": Op(_same, _none),
+    "Exp": Op(_same, _none),
+    "Log": Op(_same, _none),
+    "Erf": Op(_same, _none),
     "Add": Op(broadcast, _none),
     "Sub": Op(broadcast, _none),
     "Mul": Op(broadcast, _none),
     "Div": Op(broadcast, _none),
     "Pow": Op(broadcast, _none),
-    "Concat": Op(_concat, _none),
+    "Max": Op(broadcast, _none),
+    "Min": Op(broadcast, _none),
+    "Concat": Op(concat_shape, _none),
     "MaxPool": Op(_pool, _none),
     "AveragePool": Op(_pool, _none),
     "LpPool": Op(_pool, _none),
     "GlobalAveragePool": Op(_global_pool, _none),
     "LRN": Op(_lrn, _none),
     "Gemm": Op(_gemm, _gemm_macs),
-    "Reshape": Op(_reshape, _none),
-    "Transpose": Op(_transpose, _none),
-    "Pad": Op(_pad, _none),
-    "Resize": Op(_resize, _none),
-    "ReduceL2": Op(_reduce, _none),
-    "LpNormalization": Op(_axis, _none),
+    "Reshape": Op(reshape_shape, _none),
+    "Transpose": Op(transpose_shape, _none),
+    "Pad": Op(pad_shape, _none),
+    "Slice": Op(slice_shape, _none),
+    "Resize": Op(resize_shape, _none),
+    "Resample": Op(resample_shape, _none),
+    "ReduceL2": Op(reduce_shape, _none),
+    "ReduceSum": Op(reduce_shape, _none),
+    "ReduceMean": Op(reduce_shape, _none),
+    "ReduceMax": Op(reduce_shape, _none),
+    "ReduceMin": Op(reduce_shape, _none),
+    "LpNormalization": Op(axis_shape, _none),
+    "Softmax": Op(axis_shape, _none),
     "QuantizeLinear": Op(_same, _none),
     "DequantizeLinear": Op(_same, _none),
     "Int8Conv": Op(_int8_conv, _conv_macs),
 }
 """MACs count the products of convolutions and dense layers, as the field does; the rest is memory traffic."""
-
-
-def _text(shapes: Sequence[Shape]) -> str:
-    return " and ".join("x".join(map(str, shape)) or "a number" for shape in shapes)

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from facelet.errors import GraphError, InputError
 from facelet.graph.int8 import HIGHEST, LOWEST, run_int8_conv
 from facelet.graph.ir import Array, Graph, Node, Shape
+from facelet.graph.resample import node_taps
 
 LARGEST_COLUMNS = 2**22
 """Numbers that a convolution copies side by side at once: 16 MiB, whatever the kernel and the image."""
@@ -223,6 +224,38 @@ def _pad(node: Node, inputs: Sequence[Array]) -> Array:
     return np.pad(inputs[0], [(pads[i], pads[i + rank]) for i in range(rank)], constant_values=node["value"])
 
 
+def _slice(node: Node, inputs: Sequence[Array]) -> Array:
+    parts = zip(node["starts"], node["steps"], node["sizes"], strict=True)
+    return inputs[0][np.ix_(*(start + step * np.arange(size) for start, step, size in parts))]
+
+
+def _resample(node: Node, inputs: Sequence[Array]) -> Array:
+    x = inputs[0]
+    rows, columns = node_taps(node, *x.shape[2:])
+    down, across = rows.weight[:, None], columns.weight
+    upper, lower = x[:, :, rows.first], x[:, :, rows.second]
+    tall = upper if not rows.weight.any() else upper * (1 - down) + lower * down
+    left, right = tall[..., columns.first], tall[..., columns.second]
+    return np.asarray(left if not columns.weight.any() else left * (1 - across) + right * across)
+
+
+def _softmax(node: Node, inputs: Sequence[Array]) -> Array:
+    power = np.exp(inputs[0] - inputs[0].max(axis=node["axis"], keepdims=True))
+    return np.asarray(power / power.sum(axis=node["axis"], keepdims=True))
+
+
+def _reduced(function: Callable[..., Any]) -> Callable[[Node, Sequence[Array]], Array]:
+    def run_it(node: Node, inputs: Sequence[Array]) -> Array:
+        return np.asarray(function(inputs[0], axis=tuple(node["axes"]), keepdims=node["keepdims"]), np.float32)
+
+    return run_it
+
+
+def _erf(x: Array) -> Array:
+    values = [math.erf(v) for v in x.reshape(-1).tolist()]
+    return np.array(values, np.float32).reshape(x.shape)
+
+
 def _length(x: Array, axes: Sequence[int], keepdims: bool) -> Array:
     return np.asarray(np.sqrt((x * x).sum(axis=tuple(axes), keepdims=keepdims)), np.float32)
 
@@ -243,11 +276,18 @@ KERNELS: dict[str, Callable[[Node, Sequence[Array]], Array]] = {
     "Sigmoid": lambda node, inputs: _sigmoid(inputs[0]),
     "HardSwish": lambda node, inputs: inputs[0] * np.clip(inputs[0] / 6 + np.float32(0.5), 0, 1),
     "Sqrt": lambda node, inputs: np.sqrt(inputs[0]),
+    "Tanh": lambda node, inputs: np.tanh(inputs[0]),
+    "Abs": lambda node, inputs: np.abs(inputs[0]),
+    "Exp": lambda node, inputs: np.exp(inputs[0]),
+    "Log": lambda node, inputs: np.log(inputs[0]),
+    "Erf": lambda node, inputs: _erf(inputs[0]),
     "Add": lambda node, inputs: inputs[0] + inputs[1],
     "Sub": lambda node, inputs: inputs[0] - inputs[1],
     "Mul": lambda node, inputs: inputs[0] * inputs[1],
     "Div": lambda node, inputs: inputs[0] / inputs[1],
     "Pow": lambda node, inputs: np.power(inputs[0], inputs[1]),
+    "Max": lambda node, inputs: np.maximum(inputs[0], inputs[1]),
+    "Min": lambda node, inputs: np.minimum(inputs[0], inputs[1]),
     "Concat": lambda node, inputs: np.concatenate(inputs, axis=node["axis"]),
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
@@ -258,9 +298,16 @@ KERNELS: dict[str, Callable[[Node, Sequence[Array]], Array]] = {
     "Reshape": lambda node, inputs: inputs[0].reshape(node["shape"]),
     "Transpose": lambda node, inputs: inputs[0].transpose(node["perm"]),
     "Pad": _pad,
+    "Slice": _slice,
+    "Resample": _resample,
     "Resize": lambda node, inputs: inputs[0].repeat(node["scale_h"], axis=2).repeat(node["scale_w"], axis=3),
     "ReduceL2": lambda node, inputs: _length(inputs[0], node["axes"], node["keepdims"]),
+    "ReduceSum": _reduced(lambda x, **over: x.sum(dtype=np.float64, **over)),
+    "ReduceMean": _reduced(lambda x, **over: x.mean(dtype=np.float64, **over)),
+    "ReduceMax": _reduced(np.max),
+    "ReduceMin": _reduced(np.min),
     "LpNormalization": _lp_normalization,
+    "Softmax": _softmax,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": lambda node, inputs: np.ldexp(inputs[0], -node["fraction"]),
     "Int8Conv": _int8_conv,

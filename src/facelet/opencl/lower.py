@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from facelet.errors import GraphError
 from facelet.graph.int8 import tensor_fractions
 from facelet.graph.ir import Graph, Node
-from facelet.opencl import convolutions, int8, layout, maps
+from facelet.opencl import convolutions, int8, layout, maps, reductions, resizing
 from facelet.opencl.build import Build
 from facelet.opencl.config import Config
 from facelet.opencl.layout import View
@@ -26,15 +26,21 @@ LOWERINGS: dict[str, Callable[[Build, Node], None]] = {
     "Reshape": maps.reshape,
     "Transpose": maps.transpose,
     "Pad": convolutions.pad,
-    "Resize": maps.resize,
-    "ReduceL2": maps.reduce_l2,
-    "LpNormalization": maps.lp_normalization,
+    "Slice": maps.slice_,
+    "Resize": resizing.resize,
+    "Resample": resizing.resample,
+    **dict.fromkeys(reductions.REDUCED, reductions.reduce),
+    "LpNormalization": reductions.lp_normalization,
+    "Softmax": reductions.softmax,
     "QuantizeLinear": int8.quantize,
     "DequantizeLinear": int8.dequantize,
     "Int8Conv": int8.conv,
 }
 
-IMAGE_OPS = {"Conv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "LRN", "Resize", "Int8Conv"}
+IMAGE_OPS = {
+    *("Conv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "LRN", "Resize", "Resample"),
+    "Int8Conv",
+}
 """Ops whose output is always a blocked image, wherever that lies."""
 
 

@@ -88,7 +88,7 @@ def copy(
     for start, count in pieces:
         axes, offsets = _axes(source, target, second, order, split, block, start, count)
         final = output if (start, count) == pieces[-1] else ""
-        _emit(build, axes, (source, target, second), offsets, 1, function, low, high, final)
+        emit_map(build, axes, (source, target, second), offsets, 1, function, low, high, final)
 
 
 def _axes(
@@ -123,10 +123,10 @@ def _vector_map(
         count = target.blocks if index == 1 else size
         along = 0 if source.shape[index] == 1 and size > 1 else source.strides[index]
         axes.append(Axis(count, along, second.strides[index] if second.strides else 0, target.strides[index]))
-    _emit(build, axes, (source, target, second), (0, 0, 0), build.config.block, function, low, high, output)
+    emit_map(build, axes, (source, target, second), (0, 0, 0), build.config.block, function, low, high, output)
 
 
-def _merged(axes: Sequence[Axis]) -> list[Axis]:
+def merged(axes: Sequence[Axis]) -> list[Axis]:
     """The same axes, joined where one is the continuation of the other in every operand; outmost first."""
     out: list[Axis] = []
     for axis in axes:
@@ -142,7 +142,7 @@ def _merged(axes: Sequence[Axis]) -> list[Axis]:
     return out or [Axis(1, 0, 0, 0)]
 
 
-def _emit(
+def emit_map(
     build: Build,
     axes: Sequence[Axis],
     operands: tuple[View, View, Second],
@@ -153,11 +153,21 @@ def _emit(
     high: float,
     output: str,
 ) -> None:
+    """A launch of map.cl.
+
+    Args:
+        axes: of the target, with the strides of every operand, outmost first.
+        operands: source, target, second operand.
+        offsets: where each of them starts, in floats.
+        width: floats of one step along the last axis: 1, or a block.
+        function: of `v`, from the source, and `w`.
+        output: the tensor that is whole after this.
+    """
     source, target, second = operands
-    merged = _merged(axes)
-    if len(merged) > MOST_AXES:
-        raise GraphError(f"{build.node}: an op over {len(merged)} axes, which the OpenCL backend does not support")
-    line, around = merged[-1], merged[-2::-1]
+    lines = merged(axes)
+    if len(lines) > MOST_AXES:
+        raise GraphError(f"{build.node}: an op over {len(lines)} axes, which the OpenCL backend does not support")
+    line, around = lines[-1], lines[-2::-1]
     if not around and line.size >= 64:  # one line alone would keep the other cores idle
         parts = next(parts for parts in (16, 8, 4, 3, 2, 1) if line.size % parts == 0)
         size = line.size // parts
@@ -191,6 +201,11 @@ UNARY: dict[str, str] = {
     "Sigmoid": "ACTIVATED(5)",
     "HardSwish": "ACTIVATED(6)",
     "Sqrt": "sqrt(v)",
+    "Tanh": "LANES(tanh)",
+    "Abs": "v < (TYPE)(0.0f) ? -v : v",
+    "Exp": "LANES(exp)",
+    "Log": "LANES(log)",
+    "Erf": "LANES(erf)",
 }
 
 BINARY: dict[str, str] = {
@@ -199,6 +214,8 @@ BINARY: dict[str, str] = {
     "Mul": "{} * {}",
     "Div": "{} / {}",
     "Pow": "POWER({}, {})",
+    "Max": "LARGER({}, {})",
+    "Min": "SMALLER({}, {})",
 }
 
 POWERS: dict[float, str] = {2.0: "v * v", 0.5: "sqrt(v)", 1.0: "v"}
@@ -356,23 +373,19 @@ def reshape(build: Build, node: Node) -> None:
     build.views[node.output] = View(view.buffer, view.offset, shape, layout.plain_strides(shape))
 
 
-def resize(build: Build, node: Node) -> None:
-    """Nearest neighbour: every pixel becomes a rectangle."""
-    view = as_blocked(build, node.inputs[0])
-    out = build.image_output(node.output)
-    tall, wide = node["scale_h"], node["scale_w"]
-    n, _, height, width = view.shape
-    image, block, row, pixel = view.strides
-    to_image, to_block, to_row, to_pixel = out.strides
-    axes = [
-        Axis(n, image, 0, to_image),
-        Axis(view.blocks, block, 0, to_block),
-        Axis(height, row, 0, to_row * tall),
-        Axis(tall, 0, 0, to_row),
-        Axis(width, pixel, 0, to_pixel * wide),
-        Axis(wide, 0, 0, to_pixel),
-    ]
-    _emit(build, axes, (view, out, NONE), (0, 0, 0), build.config.block, "v", 0.0, 0.0, node.output)
+def slice_(build: Build, node: Node) -> None:
+    """A part of a tensor is another view of it; a plain copy comes first where channels are cut inside a block."""
+    view = build.views[node.inputs[0]]
+    starts, steps, sizes = node["starts"], node["steps"], tuple(node["sizes"])
+    if view.block:
+        whole_blocks = steps[1] == 1 and starts[1] % view.block == 0 and not view.int8
+        if not whole_blocks or steps[3] != 1:  # kernels read neighbouring pixels of a blocked image side by side
+            view = to_plain(build, view)
+    offset = view.offset
+    for axis, start in enumerate(starts):
+        offset += (start // view.block if view.block and axis == 1 else start) * view.strides[axis]
+    strides = tuple(stride * step for stride, step in zip(view.strides, steps, strict=True))
+    build.views[node.output] = replace(view, offset=offset, shape=sizes, strides=strides)
 
 
 def concat(build: Build, node: Node) -> None:
@@ -410,42 +423,3 @@ def in_whole_blocks(build: Build, node: Node) -> bool:
     if node["axis"] != 1 or len(shapes[0]) != 4:
         return False
     return all(shape[1] % build.config.block == 0 for shape in shapes[:-1])
-
-
-def reduce_l2(build: Build, node: Node) -> None:
-    """Length along axes."""
-    view = build.views[node.inputs[0]]
-    view = to_plain(build, view) if view.block else view
-    out = build.plain_output(node.output)
-    axes = tuple(node["axes"])
-    shape = tuple(1 if axis in axes else size for axis, size in enumerate(view.shape))
-    _length(build, node, view, axes, layout.plain_strides(shape), out, normalise=False)
-
-
-def lp_normalization(build: Build, node: Node) -> None:
-    """Unit length along an axis."""
-    view = build.views[node.inputs[0]]
-    view = to_plain(build, view) if view.block else view
-    out = build.plain_output(node.output)
-    _length(build, node, view, (node["axis"],), out.strides, out, normalise=True)
-
-
-def _length(
-    build: Build, node: Node, view: View, axes: Shape, out_strides: Shape, out: View, *, normalise: bool
-) -> None:
-    every = [Axis(size, view.strides[i], 0, out_strides[i]) for i, size in enumerate(view.shape)]
-    stay = _merged([axis for i, axis in enumerate(every) if i not in axes])[::-1]
-    summed = [axis for i, axis in enumerate(every) if i in axes]
-    summed = summed if normalise else _merged([replace(axis, target=0) for axis in summed])[::-1]
-    if len(stay) > 3 or len(summed) > 4:
-        raise GraphError(f"{node}: an op over so many axes, which the OpenCL backend does not support")
-    stay += [Axis(1, 0, 0, 0)] * (3 - len(stay))
-    arguments: dict[str, int | float | Place] = {"in": place(view), "out": place(out), "out_step": summed[0].target}
-    for number, axis in enumerate(stay, 1):
-        arguments |= {f"size{number}": axis.size, f"in{number}": axis.source, f"out{number}": axis.target}
-    for number in range(1, 5):
-        axis = summed[number - 1] if number <= len(summed) else Axis(1, 0, 0, 0)
-        arguments |= {f"n{number}": axis.size, f"r{number}": axis.source}
-    arguments["epsilon"] = float(node.attributes.get("epsilon", 0.0))
-    size = math.prod(axis.size for axis in stay)
-    build.emit("length", {"NORMALISE": int(normalise)}, arguments, (size, 1, 1), node.output)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from facelet.errors import GraphError
 from facelet.graph.int8 import HIGHEST, LOWEST
 from facelet.graph.ir import Graph, Node
+from facelet.graph.resample import node_taps
 from facelet.nets.prelu import prelu
 
 TRAINED = ("Conv", "FusedConv", "Gemm", "PRelu")
@@ -136,6 +137,24 @@ def _pad(node: Node, inputs: list[Tensor]) -> Tensor:
     return functional.pad(inputs[0], backwards, value=node["value"])
 
 
+def _slice(node: Node, inputs: list[Tensor]) -> Tensor:
+    """A part of every image; the batch stays whole."""
+    out = inputs[0]
+    for axis, (start, step, size) in enumerate(zip(node["starts"], node["steps"], node["sizes"], strict=True)):
+        if axis and (start, step, size) != (0, 1, out.shape[axis]):
+            out = out.index_select(axis, torch.arange(size, device=out.device) * step + start)
+    return out
+
+
+def _resample(node: Node, inputs: list[Tensor]) -> Tensor:
+    out = inputs[0]
+    for axis, taps in zip((2, 3), node_taps(node, *out.shape[2:]), strict=True):
+        first, second = (torch.from_numpy(places).to(out.device) for places in (taps.first, taps.second))
+        weight = torch.from_numpy(taps.weight).to(out.device).reshape(-1, *[1] * (3 - axis))
+        out = torch.lerp(out.index_select(axis, first), out.index_select(axis, second), weight)
+    return out
+
+
 def _normalized(node: Node, inputs: list[Tensor]) -> Tensor:
     return functional.normalize(inputs[0], dim=node["axis"], eps=node["epsilon"])
 
@@ -170,11 +189,18 @@ FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     "Sigmoid": lambda node, inputs: inputs[0].sigmoid(),
     "HardSwish": lambda node, inputs: functional.hardswish(inputs[0]),
     "Sqrt": lambda node, inputs: inputs[0].sqrt(),
+    "Tanh": lambda node, inputs: inputs[0].tanh(),
+    "Abs": lambda node, inputs: inputs[0].abs(),
+    "Exp": lambda node, inputs: inputs[0].exp(),
+    "Log": lambda node, inputs: inputs[0].log(),
+    "Erf": lambda node, inputs: inputs[0].erf(),
     "Add": lambda node, inputs: inputs[0] + inputs[1],
     "Sub": lambda node, inputs: inputs[0] - inputs[1],
     "Mul": lambda node, inputs: inputs[0] * inputs[1],
     "Div": lambda node, inputs: inputs[0] / inputs[1],
     "Pow": lambda node, inputs: inputs[0] ** inputs[1],
+    "Max": lambda node, inputs: torch.maximum(inputs[0], inputs[1]),
+    "Min": lambda node, inputs: torch.minimum(inputs[0], inputs[1]),
     "Concat": lambda node, inputs: torch.cat(inputs, node["axis"]),
     "MaxPool": lambda node, inputs: functional.max_pool2d(
         _padded(inputs[0], node, -math.inf), tuple(node["kernel"]), tuple(node["strides"])
@@ -187,11 +213,18 @@ FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     "Reshape": _reshape,
     "Transpose": lambda node, inputs: inputs[0].permute(tuple(node["perm"])),
     "Pad": _pad,
+    "Slice": _slice,
+    "Resample": _resample,
     "Resize": lambda node, inputs: (
         inputs[0].repeat_interleave(node["scale_h"], 2).repeat_interleave(node["scale_w"], 3)
     ),
     "ReduceL2": lambda node, inputs: inputs[0].norm(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
+    "ReduceSum": lambda node, inputs: inputs[0].sum(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
+    "ReduceMean": lambda node, inputs: inputs[0].mean(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
+    "ReduceMax": lambda node, inputs: inputs[0].amax(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
+    "ReduceMin": lambda node, inputs: inputs[0].amin(dim=tuple(node["axes"]), keepdim=node["keepdims"]),
     "LpNormalization": _normalized,
+    "Softmax": lambda node, inputs: inputs[0].softmax(node["axis"]),
     "QuantizeLinear": lambda node, inputs: torch.round(inputs[0] * 2.0 ** node["fraction"]).clamp(LOWEST, HIGHEST),
     "DequantizeLinear": lambda node, inputs: inputs[0] * 2.0 ** -node["fraction"],
     "Int8Conv": _int8_conv,

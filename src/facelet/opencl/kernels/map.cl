@@ -8,19 +8,38 @@
 //           4: constants of which one number serves a whole vector
 //
 // A line has `inner` elements, `..._step` apart; sizeK and the strides after it are the axes around it, inmost first.
+#ifndef EACH_LANE // lane by lane: see `powers` of prelude.cl
+#define EACH_LANE(name, function)              \
+    static inline fr name(const fr v)          \
+    {                                          \
+        lanes u;                               \
+        u.v = v;                               \
+        for (int i = 0; i < BLOCK; i++) u.f[i] = function(u.f[i]); \
+        return u.v;                            \
+    }
+EACH_LANE(tanh_lanes, tanh)
+EACH_LANE(exp_lanes, exp)
+EACH_LANE(log_lanes, log)
+EACH_LANE(erf_lanes, erf)
+#endif
 #if WIDTH == 1
 #define TYPE float
 #define GET(p) (*(p))
 #define PUT(p, v) (*(p) = (v))
 #define ACTIVATED(kind) activated1(kind, v, as_float(low), as_float(high), w)
 #define POWER(v, w) pow(v, w)
+#define LANES(function) function(v)
 #else
 #define TYPE fr
 #define GET(p) LOAD(p)
 #define PUT(p, v) STORE(p, v)
 #define ACTIVATED(kind) activated(kind, v, as_float(low), as_float(high), w)
 #define POWER(v, w) powers(v, w)
+#define LANES(function) function##_lanes(v)
 #endif
+// as NumPy has it: what is not a number stays so
+#define LARGER(v, w) ((w) > (v) || (w) != (w) ? (w) : (v))
+#define SMALLER(v, w) ((w) < (v) || (w) != (w) ? (w) : (v))
 STEP(NAME)
 {
     UNPACK
@@ -52,5 +71,8 @@ STEP(NAME)
 #undef TYPE
 #undef ACTIVATED
 #undef POWER
+#undef LANES
+#undef LARGER
+#undef SMALLER
 #undef GET
 #undef PUT
