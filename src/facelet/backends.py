@@ -7,7 +7,7 @@ fit is refused before the first crop. Normalising and batching are the embedder'
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.errors import InputError, MissingExtraError, ModelError, UnknownNameError
+from facelet.errors import FaceletError, InputError, MissingExtraError, ModelError, UnknownNameError
 from facelet.model import Card, Model
 from facelet.onnx_session import open_session
 
@@ -48,13 +48,16 @@ def network_input(crops: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
     return planes
 
 
-def check_shapes(where: str, card: Card, input_shape: list[Any], output_shape: list[Any]) -> int | None:
+def check_shapes(
+    where: str, card: Card, input_shape: list[Any], output_shape: list[Any], outputs: Collection[str] = ()
+) -> int | None:
     """Compares a network's declared shapes with its card.
 
     Args:
         where: file name for the error message.
         input_shape: per dimension an int, or anything else where it is open.
         output_shape: the same for the embedding.
+        outputs: names of all outputs, for the error message.
 
     Returns:
         The fixed batch size, or None where the batch is open.
@@ -75,6 +78,12 @@ def check_shapes(where: str, card: Card, input_shape: list[Any], output_shape: l
     batch = input_shape[0] if isinstance(input_shape[0], int) and input_shape[0] > 0 else None
     if output_shape and all(isinstance(size, int) for size in output_shape[1:]):
         size = int(np.prod(output_shape[1:]))
+        if size != card.embedding_size and len(outputs) > 1:
+            raise ModelError(
+                f"{where}: the output '{card.output_name or next(iter(outputs))}' has {size} numbers, the card of "
+                f"{card.name} says {card.embedding_size}; name the embedding in the card's output_name, of: "
+                f"{', '.join(outputs)}"
+            )
         if size != card.embedding_size:
             raise ModelError(
                 f"{where}: the network's embedding has {size} numbers, the card of {card.name} says "
@@ -105,22 +114,30 @@ def onnxruntime_runner(model: Model, threads: int | None) -> Runner:
     Raises:
         ModelError: onnxruntime refuses the file, or the network does not fit the card.
     """
+    from facelet.onnx_entry import FLOAT_TYPES, takes_pixels, with_output
+
     if model.path.suffix != ".onnx":
         raise InputError(f"{model.path}: the backend onnxruntime reads .onnx files only; leave the backend out")
     try:
-        session = open_session(str(model.path), threads)
+        session = open_session(with_output(model) or str(model.path), threads)
+    except FaceletError:
+        raise
     except Exception as error:  # onnxruntime's own exceptions share no public parent
         raise ModelError(f"{model.path}: onnxruntime refuses it ({_reason(error)})") from error
     if len(session.get_inputs()) != 1:
         raise ModelError(f"{model.path}: the network has {len(session.get_inputs())} inputs; an embedder has one")
-    entry, exit_ = session.get_inputs()[0], session.get_outputs()[0]
-    if entry.type != "tensor(float)":
+    entry, outputs = session.get_inputs()[0], {found.name: found for found in session.get_outputs()}
+    exit_ = outputs[model.card.output_name or next(iter(outputs))]
+    if entry.type not in FLOAT_TYPES:
         raise ModelError(f"{model.path}: the network's input is a {entry.type}; expected float32")
-    batch = check_shapes(str(model.path), model.card, entry.shape, exit_.shape)
+    turned, kind = takes_pixels(model, entry.shape), FLOAT_TYPES[entry.type]
+    shape = [entry.shape[axis] for axis in (0, 3, 1, 2)] if turned else entry.shape
+    batch = check_shapes(str(model.path), model.card, shape, exit_.shape, outputs)
 
     def once(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        fed = (planes.transpose(0, 2, 3, 1) if turned else planes).astype(kind, order="C", copy=False)
         try:
-            return np.asarray(session.run([exit_.name], {entry.name: planes})[0], np.float32)
+            return np.asarray(session.run([exit_.name], {entry.name: fed})[0], np.float32)
         except Exception as error:
             raise ModelError(f"{model.path}: onnxruntime cannot run it ({_reason(error)})") from error
 
@@ -162,8 +179,17 @@ def openvino_runner(model: Model, threads: int | None) -> Runner:
             f"{model.path}: is int8, which OpenVINO rounds otherwise than the file says; take the backend "
             "onnxruntime or opencl, which compute it exactly"
         )
-    batch = check_shapes(str(model.path), card, _openvino_shape(network.inputs[0]), _openvino_shape(network.outputs[0]))
-    if batch is not None and _open_batch(network, card):
+    names = [next(iter(port.get_names()), "") for port in network.outputs]
+    if card.output_name and card.output_name not in names:
+        raise ModelError(f"{model.path}: OpenVINO finds no output '{card.output_name}'; there are {', '.join(names)}")
+    position = names.index(card.output_name) if card.output_name else 0
+    entry, exit_ = _openvino_shape(network.inputs[0]), _openvino_shape(network.outputs[position])
+    if len(entry) == 4 and entry[3] == 3 != entry[1]:
+        raise ModelError(
+            f"{model.path}: takes images as height x width x channels; take the backend onnxruntime or opencl"
+        )
+    batch = check_shapes(str(model.path), card, entry, exit_, names)
+    if batch is not None and _open_batch(network, card, position):
         batch = None
     elif batch is not None:
         network = core.read_model(str(model.path))
@@ -178,7 +204,7 @@ def openvino_runner(model: Model, threads: int | None) -> Runner:
         try:
             if not hasattr(own, "request"):
                 own.request = compiled.create_infer_request()
-            return np.array(own.request.infer(planes, share_inputs=True)[0], np.float32)
+            return np.array(own.request.infer(planes, share_inputs=True)[position], np.float32)
         except RuntimeError as error:
             raise ModelError(f"{model.path}: OpenVINO cannot run it ({_reason(error)})") from error
 
@@ -226,14 +252,23 @@ def opencl_runner(model: Model, threads: int | None) -> Runner:
         DeviceError: there is no device, or one that computes wrongly or hangs.
         ModelError: the network does not fit the card.
     """
-    from facelet.graph.onnx_io import read_graph
+    from facelet.graph.passes import optimise
+    from facelet.model_graph import model_graph
     from facelet.opencl.runner import load_network
 
     if model.path.suffix != ".onnx":
         raise InputError(f"{model.path}: the backend opencl reads .onnx files only; leave the backend out")
-    graph = read_graph(model.path)
-    check_shapes(str(model.path), model.card, list(graph.shapes[graph.inputs[0]]), list(graph.shapes[graph.outputs[0]]))
-    network = load_network(model.path, None, threads)
+    graph = model_graph(model)
+    if len(graph.inputs) != 1:
+        raise ModelError(f"{model.path}: the network has {len(graph.inputs)} inputs; an embedder has one")
+    check_shapes(
+        str(model.path),
+        model.card,
+        list(graph.shapes[graph.inputs[0]]),
+        list(graph.shapes[graph.outputs[0]]),
+        graph.outputs,
+    )
+    network = load_network(optimise(graph), None, threads)
     return lambda crops: network(network_input(crops, model.card))
 
 
@@ -286,13 +321,13 @@ def _check_ir(path: Path) -> None:
         raise ModelError(f"{path}: not an OpenVINO IR (no <net version=...>); copy or convert it again")
 
 
-def _open_batch(network: Any, card: Card) -> bool:
+def _open_batch(network: Any, card: Card, position: int) -> bool:
     """Gives an OpenVINO network an open batch; False, the network spoiled, where a Reshape inside fixes the batch."""
     try:
         network.reshape([-1, 3, card.height, card.width])
     except RuntimeError:
         return False
-    shape = _openvino_shape(network.outputs[0])
+    shape = _openvino_shape(network.outputs[position])
     return shape[:1] == [None] and None not in shape[1:] and int(np.prod(shape[1:])) == card.embedding_size
 
 

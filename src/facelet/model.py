@@ -46,6 +46,7 @@ class Card:
         commit: version of this repository that trained it.
         licence: of the weights.
         output: what the net tells: "embedding", or "landmarks", whose places `faces.refine` mends.
+        output_name: of the tensor in the file that is the embedding; empty where it is the file's first output.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Card:
     commit: str = ""
     licence: str = ""
     output: str = "embedding"
+    output_name: str = ""
 
     def to_json(self) -> str:
         """The card as one JSON object with sorted keys."""
@@ -118,7 +120,7 @@ class Card:
             value = getattr(self, name)
             if not _is_whole(value) or value < 0:
                 raise ModelError(f"{where}: card field {name} must be a whole number from 0, found {value!r}")
-        for name in ("name", "template", "teacher", "data", "recipe", "commit", "licence"):
+        for name in ("name", "template", "teacher", "data", "recipe", "commit", "licence", "output_name"):
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name in ("name", "template")):
                 raise ModelError(f"{where}: card field {name} must be text, found {value!r}")

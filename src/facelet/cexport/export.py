@@ -14,10 +14,10 @@ from facelet.cexport.layers import Net, read_net
 from facelet.cexport.place import Plan, place
 from facelet.cexport.write import TYPES, pixel_integers, sizes, template, thresholds, weights_text
 from facelet.errors import GraphError, InputError
-from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.model import Card
 from facelet.model_files import load_model
+from facelet.model_graph import model_graph
 
 FILES = ("facelet_net.h", "facelet_net.c", "facelet_weights.h", "facelet_weights.c", "facelet_main.c", "Makefile")
 
@@ -53,8 +53,8 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
     if found.path.suffix != ".onnx":
         raise InputError(f"{found.path}: only .onnx files can be written as C")
     check_folder(out)
+    graph = optimise(model_graph(found))
     try:
-        graph = optimise(read_graph(found.path, 1))
         net = read_net(graph)
     except GraphError as error:
         raise GraphError(f"{found.path}: {error}") from error

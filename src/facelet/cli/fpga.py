@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import refuse_idle
+from facelet.cli.options import OutputOption, SizeOption, parse_size, refuse_idle, show_notes
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError
 
@@ -90,6 +90,8 @@ def validate(json_: JsonOption = False, quiet: QuietOption = False, _seed: SeedO
 def explore(
     model: ModelArgument,
     board: BoardOption,
+    size: SizeOption = None,
+    output: OutputOption = "",
     one_launch: LaunchOption = False,
     png: Annotated[Path | None, typer.Option("--png", help="Draw the Pareto front into this file.")] = None,
     json_: JsonOption = False,
@@ -103,7 +105,7 @@ def explore(
 
     show = Output(json_, quiet)
     target = find_board(board)
-    name, shapes = _shapes(model)
+    name, shapes = _shapes(model, size, output, show)
     found = search(shapes, target, launch_per_layer=not one_launch)
     peers = [peer for peer in PEERS if peer.board == target.name]
     if png is not None:
@@ -155,6 +157,8 @@ def report(
     model: ModelArgument,
     board: BoardOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for report.html, report.json and report.png.")],
+    size: SizeOption = None,
+    output: OutputOption = "",
     vec_size: Annotated[
         int | None, typer.Option("--vec-size", min=1, help="Input channels per cycle; without it the explorer chooses.")
     ] = None,
@@ -182,7 +186,7 @@ def report(
     show = Output(json_, quiet)
     check_folder(out)
     target = find_board(board)
-    name, shapes = _shapes(model)
+    name, shapes = _shapes(model, size, output, show)
     if (vec_size is None) != (lane_num is None):
         raise InputError("--vec-size and --lane-num: give both, or neither and the explorer chooses")
     if vec_size is None or lane_num is None:
@@ -210,17 +214,17 @@ def report(
     show.line(f"{made.config}: {made.ms:.3f} ms, {1e3 / made.ms:.1f} frames/s{energy}; {shares} (all estimated)")
 
 
-def _shapes(model: str) -> tuple[str, tuple[LayerShape, ...]]:
+def _shapes(model: str, size: str | None, output: str, show: Output) -> tuple[str, tuple[LayerShape, ...]]:
     """A model's name and its layers as the engine runs them, one image at a time."""
     from dataclasses import replace
 
     from facelet.fpga.schedule import layer_shapes
     from facelet.graph.passes import optimise
-    from facelet.graph.read import read_net
-    from facelet.model_files import find_model
+    from facelet.model_graph import file_graph
 
-    path = find_model(model)
-    return path.stem, layer_shapes(replace(optimise(read_net(path)), name=path.stem))
+    path, graph = file_graph(model, size=parse_size(size), output=output)
+    show_notes(show, path, graph)
+    return path.stem, layer_shapes(replace(optimise(graph), name=path.stem))
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

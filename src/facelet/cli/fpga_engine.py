@@ -121,11 +121,11 @@ def _int8_graph(name: str) -> tuple[Model, Graph]:
     from dataclasses import replace
 
     from facelet.graph.passes import optimise
-    from facelet.graph.read import read_net
     from facelet.model_files import load_model
+    from facelet.model_graph import model_graph
 
     model = load_model(name)
-    return model, replace(optimise(read_net(model.path)), name=model.path.stem)
+    return model, replace(optimise(model_graph(model)), name=model.path.stem)
 
 
 def _crop(path: Path, card: Card) -> NDArray[np.uint8]:

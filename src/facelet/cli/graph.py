@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import refuse_idle
+from facelet.cli.options import OutputOption, SizeOption, parse_size, refuse_idle, show_notes
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, UnknownNameError, training_extra
 from facelet.jobs.places import check_model_out
@@ -28,9 +28,8 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped m
 def inspect(
     model: ModelArgument,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at once.")] = 1,
-    size: Annotated[
-        str | None, typer.Option("--size", help="Of one input, where the file leaves it open: 3x320x320.")
-    ] = None,
+    size: SizeOption = None,
+    output: OutputOption = "",
     raw: Annotated[bool, typer.Option("--raw", help="As in the file, before folding and fusing.")] = False,
     png: Annotated[Path | None, typer.Option("--png", help="Draw the graph into this file.")] = None,
     json_: JsonOption = False,
@@ -39,15 +38,14 @@ def inspect(
 ) -> None:
     """Print a network's layers: shapes, parameters, MACs, memory."""
     from facelet.graph.passes import optimise
-    from facelet.graph.read import read_net
     from facelet.graph.size import largest_live_bytes, layers
-    from facelet.model_files import find_model
+    from facelet.model_graph import file_graph
 
     show = Output(json_, quiet)
-    path = find_model(model)
     if png is not None and png.suffix != ".png":
         raise InputError(f"--png {png}: give a file that ends in .png")
-    graph = read_net(path, batch, input_shape=_sizes(size))
+    path, graph = file_graph(model, batch, size=parse_size(size), output=output)
+    show_notes(show, path, graph)
     graph = graph if raw else optimise(graph)
     rows = layers(graph)
     totals = {
@@ -95,6 +93,8 @@ def prune(
     context: typer.Context,
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", help="The pruned model.")] = Path("pruned.onnx"),
+    size: SizeOption = None,
+    output: OutputOption = "",
     recover: Annotated[
         Path | None,
         typer.Option("--recover", help="Transfer set on which the pruned net learns what the unpruned one says."),
@@ -132,9 +132,9 @@ def prune(
     from facelet.graph.passes import checked, difference
     from facelet.graph.passes.channels import inverted_residuals
     from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
-    from facelet.graph.read import read_net
     from facelet.graph.size import layers
     from facelet.model_files import load_model
+    from facelet.model_graph import model_graph
 
     show = Output(json_, quiet)
     check_model_out(out, model)
@@ -150,7 +150,8 @@ def prune(
     if recover is None and calibration is None:
         refuse_idle(context, "without --recover or --calibration", "--aligned")
     found = load_model(model)
-    original = read_net(found.path)
+    original = model_graph(found, size=parse_size(size), output=output)
+    show_notes(show, found.path, original)
     start = checked(checked(original, "clean").graph, "fold").graph
     if channels is not None:
         inverted_residuals(start)  # a net without is refused before any crop is read
@@ -241,15 +242,6 @@ def _recovered(
         )
 
 
-def _sizes(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(side) for side in text.split("x"))
-    except ValueError as error:
-        raise InputError(f"--size {text}: expected numbers joined by x, for example 3x320x320") from error
-
-
 def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: Any) -> None:
     """Writes a changed network with the card of the model that it came from, less what was measured on that one.
 
@@ -266,6 +258,7 @@ def write_changed(model: Model, graph: Graph, out: Path, how: str, **counted: An
         name=f"{model.card.name}_{how}",
         metrics={},
         thresholds={},
+        output_name="",  # what was chosen is the file's first output now
         recipe="; ".join(part for part in (model.card.recipe, _command_line()) if part),
         **counted,
     )

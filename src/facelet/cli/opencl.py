@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import refuse_idle
+from facelet.cli.options import OutputOption, SizeOption, parse_size, refuse_idle, show_notes
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import FaceletError, GraphError, InputError
 
@@ -73,6 +73,8 @@ def compile_(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a .onnx file.")],
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images of one run.")] = 1,
+    size: SizeOption = None,
+    output: OutputOption = "",
     print_: Annotated[bool, typer.Option("--print", help="Print the OpenCL text; no device is needed.")] = False,
     layers: Annotated[
         bool, typer.Option("--layers", help="With --print: one kernel per layer, not one in all.")
@@ -89,9 +91,8 @@ def compile_(
     _seed: SeedOption = 0,
 ) -> None:
     """Compile a model to OpenCL and show the program."""
-    from facelet.graph.onnx_io import read_graph
     from facelet.graph.passes import optimise
-    from facelet.model_files import find_model
+    from facelet.model_graph import file_graph
     from facelet.opencl.config import AVX2, AVX512
     from facelet.opencl.lower import lower
     from facelet.opencl.render import source
@@ -103,11 +104,10 @@ def compile_(
         refuse_idle(context, "without --print", "--layers")
     if tune or device:
         refuse_idle(context, "beside --tune or --device, as the device has its own", "--block")
-    path = find_model(model)
-    if path.suffix != ".onnx":
-        raise InputError(f"{path}: only .onnx files can be compiled")
+    path, read = file_graph(model, batch, size=parse_size(size), output=output)
+    show_notes(show, path, read)
     try:
-        graph = optimise(read_graph(path, batch))
+        graph = optimise(read)
         config = AVX2 if block == 8 else AVX512
         if tune or device:
             from facelet.opencl.runtime import OpenCLRuntime

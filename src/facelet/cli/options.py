@@ -10,7 +10,9 @@ import typer
 from facelet.errors import InputError
 
 if TYPE_CHECKING:
+    from facelet.cli.output import Output
     from facelet.faces.detect import Detector
+    from facelet.graph.ir import Graph
 
 ModelOption = Annotated[
     str, typer.Option("--model", help="A shipped model's name (see: facelet models) or a model file.")
@@ -33,6 +35,41 @@ BackendOption = Annotated[
     str | None,
     typer.Option("--backend", help="What runs the model: onnxruntime, opencl, openvino, dlib; by the file without it."),
 ]
+
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Of one input, where the file leaves it open: 3x320x320.",
+        show_default="the card's height and width",
+    ),
+]
+OutputOption = Annotated[
+    str,
+    typer.Option(
+        "--output", help="Name of the tensor that the network is to give.", show_default="the card's, or the first"
+    ),
+]
+
+
+def parse_size(text: str | None) -> tuple[int, ...] | None:
+    """The numbers of `--size`.
+
+    Raises:
+        InputError: something else than numbers joined by x.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(side) for side in text.split("x"))
+    except ValueError as error:
+        raise InputError(f"--size {text}: expected numbers joined by x, for example 3x320x320") from error
+
+
+def show_notes(show: Output, path: Path, graph: Graph) -> None:
+    """Prints what reading a file converted."""
+    for note in graph.notes:
+        show.note(f"{path}: {note}")
 
 
 def refuse_idle(context: typer.Context, reason: str, *options: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facelet.cli.options import refuse_idle
+from facelet.cli.options import OutputOption, SizeOption, parse_size, refuse_idle, show_notes
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.errors import InputError, training_extra
 from facelet.jobs.places import check_model_out
@@ -29,6 +29,8 @@ def quantize(
         typer.Option("--calibration", help="Face crops: shards or a folder of photos; synthetic faces without."),
     ] = None,
     images: Annotated[int, typer.Option("--images", min=8, max=10_000, help="Crops that calibration looks at.")] = 64,
+    size: SizeOption = None,
+    output: OutputOption = "",
     out: Annotated[Path | None, typer.Option("--out", help="The int8 model.", show_default="MODEL_int8.onnx")] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Folder for each layer's signal to noise, as JSON and plot.")
@@ -54,8 +56,8 @@ def quantize(
     from facelet.backends import run_graph
     from facelet.cli.graph import open_for, planes_for, write_changed
     from facelet.graph.passes import optimise
-    from facelet.graph.read import read_net
     from facelet.model_files import load_model
+    from facelet.model_graph import model_graph
     from facelet.quantize.calibrate import calibrate, embedding_error
     from facelet.quantize.prepare import prepare
     from facelet.quantize.report import layer_noise
@@ -74,7 +76,9 @@ def quantize(
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
     check_model_out(target, model)
-    graph = optimise(read_net(found.path))
+    read = model_graph(found, size=parse_size(size), output=output)
+    show_notes(show, found.path, read)
+    graph = optimise(read)
     prepare(graph)  # what has no int8 form is said before any crop is read
     looked_at = calibration is not None or distil
     transfer = open_for(found, calibration, aligned, seed, show) if looked_at else None

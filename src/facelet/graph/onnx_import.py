@@ -26,6 +26,8 @@ LARGEST_FOLDED_IN_ALL = 2**26
 LARGEST_FOLDED_WORK = 2**28
 """Products of a node that is computed while reading; one with more is left to be run."""
 
+HALF_NOTE = "holds numbers of half precision, which are read exactly; it is computed in float32"
+
 
 @dataclass
 class Import:
@@ -41,6 +43,7 @@ class Import:
         shapes: of all tensors that nodes write, read or that are fed.
         nodes: so far.
         reserved: names that the file uses anywhere; what reading adds takes others.
+        makers: the node of the file that writes each tensor.
         notes: what the reader of the graph should know: what was converted, and how.
     """
 
@@ -53,10 +56,16 @@ class Import:
     shapes: dict[str, Shape] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     reserved: set[str] = field(default_factory=set)
+    makers: dict[str, onnx.NodeProto] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _folded: int = 0
     _not_float: dict[str, str] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Adds a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def resolve(self, name: str) -> str:
         """The tensor that a name stands for, past Identity and its like."""
@@ -140,11 +149,18 @@ class Import:
 
     def weights(self, node: onnx.NodeProto, position: int) -> Array:
         """The numbers of an input that must be constant and float32."""
-        found = exact(self.value(node, position))
+        found = self._exact(self.value(node, position))
         if found.dtype != np.float32:
             name = self.resolve(node.input[position])
             raise refusal(self, node, f"its constant '{name}' holds {found.dtype}; float32 is supported")
         return found
+
+    def _exact(self, value: Known) -> Known:
+        """Half precision as float32, which holds every one of its numbers; anything else as it is."""
+        if value.dtype.name not in ("float16", "bfloat16"):
+            return value
+        self.note(HALF_NOTE)
+        return value.astype(np.float32)
 
     def ints(self, node: onnx.NodeProto, position: int, attribute: str) -> list[int] | None:
         """Whole numbers that newer opsets give as an input and older ones as an attribute."""
@@ -157,7 +173,7 @@ class Import:
         """The name of an input as nodes read it; a known one becomes a constant of the graph."""
         name = self.resolve(node.input[position])
         if name in self.known and name not in self.constants:
-            value = exact(self.known[name])
+            value = self._exact(self.known[name])
             if value.dtype != np.float32:
                 self._not_float[name] = str(value.dtype)
             self.constant(name, value)
@@ -207,11 +223,6 @@ class Import:
             and self._folded + size <= LARGEST_FOLDED_IN_ALL
             and node_work(node, [self.shapes[name] for name in node.inputs], shape) <= LARGEST_FOLDED_WORK
         )
-
-
-def exact(value: Known) -> Known:
-    """Half precision as float32, which holds every one of its numbers; anything else as it is."""
-    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

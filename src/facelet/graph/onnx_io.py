@@ -17,9 +17,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from facelet.errors import GraphError, MissingFileError
-from facelet.graph.ir import Graph, Node, Shape
+from facelet.graph.ir import Graph, Node
 from facelet.graph.onnx_fold import FOLDED, of_shape
 from facelet.graph.onnx_import import Import, check_form
+from facelet.graph.onnx_inputs import Inputs, dimension, read_input
 from facelet.graph.onnx_ops import IMPORTERS
 from facelet.graph.onnx_sound import training_form
 from facelet.graph.onnx_write import write_graph
@@ -29,17 +30,28 @@ from facelet.graph.size import FLOAT_BYTES, largest_live_bytes
 __all__ = ["load_proto", "read_graph", "write_graph"]
 
 OLDEST_OPSET = 7
+USUAL_OPSET = 11
+"""Below it Clip, Pad, Resize, Slice and others have other forms."""
 
 
 def read_graph(
-    model: onnx.ModelProto | str | Path, batch: int = 1, *, input_shape: Sequence[int] | None = None
+    model: onnx.ModelProto | str | Path,
+    batch: int = 1,
+    *,
+    input_shape: Sequence[int] | None = None,
+    open_shape: Sequence[int] | None = None,
+    outputs: Sequence[str] = (),
+    planes: bool = False,
 ) -> Graph:
-    """Reads an ONNX model at a batch size.
+    """Reads an ONNX model at a batch size; what was converted on the way is in the graph's notes.
 
     Args:
         model: the model or its file.
         batch: images that go through at once; takes the place of the first dimension, also where the file fixes it.
         input_shape: of one input without the batch, for files that leave it open, for example (3, 320, 320).
+        open_shape: the same, for the dimensions alone that the file leaves open.
+        outputs: tensors to return instead of all outputs of the file; inner ones may be named, too.
+        planes: read images that the file wants as NHWC as NCHW; the two shapes above are NCHW then, too.
 
     Raises:
         MissingFileError: there is no such file.
@@ -50,12 +62,12 @@ def read_graph(
     if not isinstance(model, onnx.ModelProto):
         model = load_proto(Path(model))
     try:
-        return _read(model, batch, input_shape)
+        return _read(model, batch, Inputs(input_shape, open_shape, planes), outputs)
     except GraphError as error:
         raise GraphError(_line(error)) from error  # names in a damaged file may hold line breaks
 
 
-def _read(model: onnx.ModelProto, batch: int, input_shape: Sequence[int] | None) -> Graph:
+def _read(model: onnx.ModelProto, batch: int, entry: Inputs, chosen: Sequence[str]) -> Graph:
     proto = model.graph
     where = proto.name or "graph"
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
@@ -67,21 +79,24 @@ def _read(model: onnx.ModelProto, batch: int, input_shape: Sequence[int] | None)
     if proto.sparse_initializer:
         raise GraphError(f"{where}: sparse weights are not supported; export it with dense ones")
     into = Import(where=where, opset=opset, batch=batch)
+    into.makers = {name: node for node in proto.node for name in node.output}
+    if opset < USUAL_OPSET:
+        into.notes.append(f"is of opset {opset}, which is read in its old forms")
     for tensor in proto.initializer:
         into.known[tensor.name] = _array(tensor, where)
     inputs = [value for value in proto.input if value.name not in into.known]
     if not inputs:
         raise GraphError(f"{where}: has no input")
-    for value in inputs:
-        into.shapes[value.name] = _input_shape(value, batch, input_shape, where)
     for names in ([value.name for value in inputs], [value.name for value in proto.output]):
         for name in names:
             if names.count(name) > 1:
                 raise GraphError(f"{where}: the input or output '{name}' is there twice")
     into.reserved = {*into.known, *(value.name for value in (*proto.input, *proto.output))}
     into.reserved |= {name for node in proto.node for name in (*node.input, *node.output)}
-    into.file_batch = _dimension(inputs[0], 0)
-    wanted = [value.name for value in proto.output]
+    into.file_batch = dimension(inputs[0], 0)
+    for value in inputs:
+        read_input(into, value, proto.node, entry)
+    wanted = _wanted(proto, chosen, where)
     for node in _needed(proto.node, wanted):
         _read_node(into, node)
     if not wanted:
@@ -107,6 +122,18 @@ def _read(model: onnx.ModelProto, batch: int, input_shape: Sequence[int] | None)
             f"{where}: needs {needed >> 20} MiB of tensors at once, more than {limit}; use a smaller batch"
         )
     return graph
+
+
+def _wanted(proto: onnx.GraphProto, chosen: Sequence[str], where: str) -> list[str]:
+    """The outputs to return."""
+    if not chosen:
+        return [value.name for value in proto.output]
+    written = {name for node in proto.node for name in node.output if name}
+    for name in chosen:
+        if name not in written:
+            known = ", ".join(value.name for value in proto.output)
+            raise GraphError(f"{where}: has no output '{name}'; its outputs are {known}")
+    return list(dict.fromkeys(chosen))
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
@@ -173,34 +200,6 @@ def _array(tensor: TensorProto, where: str) -> np.ndarray[Any, Any]:
         return np.asarray(numpy_helper.to_array(tensor))
     except Exception as error:  # onnx raises many kinds on damaged tensors
         raise GraphError(f"{where}: the constant '{tensor.name}' is damaged ({_line(error)})") from error
-
-
-def _dimension(value: onnx.ValueInfoProto, axis: int) -> int | None:
-    """One dimension of an input, or None where the file leaves it open."""
-    dims = value.type.tensor_type.shape.dim
-    return dims[axis].dim_value if axis < len(dims) and dims[axis].HasField("dim_value") else None
-
-
-def _input_shape(value: onnx.ValueInfoProto, batch: int, given: Sequence[int] | None, where: str) -> Shape:
-    tensor = value.type.tensor_type
-    if tensor.elem_type != TensorProto.FLOAT:
-        raise GraphError(f"{where}: the input '{value.name}' is not float32")
-    rank = len(tensor.shape.dim)
-    if rank < 2:
-        raise GraphError(f"{where}: the input '{value.name}' has {rank} dimensions; expected a batch of something")
-    rest = [_dimension(value, axis) for axis in range(1, rank)]
-    if given is not None:
-        if len(given) != len(rest) or any(r not in (None, g) for r, g in zip(rest, given, strict=True)):
-            raise GraphError(f"{where}: the input '{value.name}' is {rest} without its batch, not {list(given)}")
-        rest = list(given)
-    if any(size is None for size in rest):
-        raise GraphError(f"{where}: the input '{value.name}' leaves its size open ({rest}); say which, e.g. 3x320x320")
-    sizes = [size for size in rest if size is not None]
-    if any(size < 1 for size in sizes) or batch * math.prod(sizes) > LARGEST_TENSOR:
-        raise GraphError(
-            f"{where}: the input '{value.name}' is {batch} x {sizes}; expected 1 or more of each, and less in all"
-        )
-    return (batch, *sizes)
 
 
 def _read_node(into: Import, node: onnx.NodeProto) -> None:

@@ -9,7 +9,8 @@ import onnx
 
 from facelet.graph.onnx_arithmetic import ARITHMETIC, plain
 from facelet.graph.onnx_dense import read_gemm, read_matmul
-from facelet.graph.onnx_import import Import, attributes, refusal
+from facelet.graph.onnx_import import HALF_NOTE, Import, attributes, refusal
+from facelet.graph.onnx_inputs import HALVES
 from facelet.graph.onnx_int8 import read_dequantize, read_quantize
 from facelet.graph.onnx_moves import MOVES
 from facelet.graph.onnx_reduce import REDUCTIONS
@@ -35,11 +36,37 @@ def _clip(into: Import, node: onnx.NodeProto) -> None:
     into.emit(node, "Clip", (into.tensor(node),), min=limits[0], max=limits[1])
 
 
+CAST = {
+    onnx.TensorProto.FLOAT: "",
+    onnx.TensorProto.DOUBLE: "computes in double precision; it is computed in float32 here",
+    onnx.TensorProto.FLOAT16: HALF_NOTE,
+    onnx.TensorProto.BFLOAT16: HALF_NOTE,
+}
+"""Kinds of floats, all of which are float32 here; and what is said of a file that uses them."""
+
+MOVING = {*MOVES, "Dropout"}
+
+
 def _cast(into: Import, node: onnx.NodeProto) -> None:
     into.shape(node)
-    if attributes(node)["to"] != onnx.TensorProto.FLOAT:
-        raise refusal(into, node, "only constants are cast to other kinds than float32")
+    kind = attributes(node)["to"]
+    if kind not in CAST:
+        raise refusal(into, node, "only constants are cast to whole numbers or truth values; export it without")
+    if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE) and _rounded(into, node.input[0]):
+        raise refusal(into, node, "rounds numbers to half precision and nothing more; export it without the two casts")
+    if CAST[kind]:
+        into.note(CAST[kind])
     into.alias(node)
+
+
+def _rounded(into: Import, name: str) -> bool:
+    """Whether a tensor comes from a cast to half precision, with nothing but moves between."""
+    maker = into.makers.get(name)
+    while maker is not None and maker.op_type in MOVING and maker.input:
+        maker = into.makers.get(maker.input[0])
+    if maker is None or maker.op_type != "Cast":
+        return False
+    return attributes(maker)["to"] in HALVES
 
 
 IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {

@@ -59,6 +59,7 @@ class Build:
         slices: tensors that are written straight into a part of another: its name, and the channel.
         blocked: copies in blocks of tensors that lie otherwise.
         written: where each tensor lay when it was whole; an output may be copied from there.
+        ends: where the outputs lie; an input that is one is copied.
         bordered: borders of zeros that lie around int8 images already: top, left, bottom, right.
     """
 
@@ -74,6 +75,7 @@ class Build:
     constant_floats: int = 0
     node: str = ""
     written: dict[str, View] = field(default_factory=dict)
+    ends: dict[str, View] = field(default_factory=dict)
     bordered: dict[str, Shape] = field(default_factory=dict)
 
     def buffer(self, size: int) -> int:
@@ -161,8 +163,11 @@ class Build:
 
     def finish(self, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
         """The program: outputs get their places, memory is planned, arguments become numbers."""
-        input_floats = self._place(inputs, "input")
-        output_floats = self._place(outputs, "output")
+        entries, ends = (
+            {name: of[name] for name in names} for names, of in ((inputs, self.views), (outputs, self.ends))
+        )
+        input_floats = self._place(entries, "input")
+        output_floats = self._place(ends, "output")
         touched: dict[int, list[int]] = {}
         for index, step in enumerate(self.steps):
             for value in step.arguments.values():
@@ -187,26 +192,26 @@ class Build:
             kernels=tuple(self.kernels.values()),
             launches=launches,
             constants=np.concatenate(self.constants) if self.constants else np.zeros(16, np.float32),
-            inputs=self._ports(inputs),
-            outputs=self._ports(outputs),
+            inputs=self._ports(entries),
+            outputs=self._ports(ends),
             input_floats=input_floats,
             output_floats=output_floats,
             arena_floats=planned.size,
             live_floats=planned.largest_live,
         )
 
-    def _place(self, names: Sequence[str], space: str) -> int:
+    def _place(self, views: Mapping[str, View], space: str) -> int:
         offset = 0
-        for number in dict.fromkeys(self.views[name].buffer for name in names):
+        for number in dict.fromkeys(view.buffer for view in views.values()):
             buffer = self.buffers[number]
             buffer.space, buffer.offset = space, offset
             offset += -(-buffer.size // 16) * 16
         return offset
 
-    def _ports(self, names: Sequence[str]) -> tuple[Port, ...]:
+    def _ports(self, views: Mapping[str, View]) -> tuple[Port, ...]:
         return tuple(
             Port(name, view.shape, self.buffers[view.buffer].offset + view.offset, view.strides)
-            for name, view in ((name, self.views[name]) for name in names)
+            for name, view in views.items()
         )
 
     def _target(self, name: str) -> Target | None:

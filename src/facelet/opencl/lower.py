@@ -105,4 +105,5 @@ def _make_output(build: Build, name: str, wanted: Sequence[str]) -> None:
     alone = view.buffer not in inputs | taken and view.offset == 0 and buffer.size == layout.floats(view)
     if not (view.contiguous and alone):
         build.node = f"output '{name}'"
-        build.views[name] = maps.to_plain(build, view)
+        view = maps.to_plain(build, view)
+    build.ends[name] = view

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facelet.errors import DeviceError
-from facelet.graph.ir import Array
+from facelet.graph.ir import Array, Graph
 from facelet.opencl.runtime import DEVICE_VARIABLE, NO_DEVICE, find_devices
 from facelet.opencl.session import Session, open_session
 
 
-def load_network(path: Path, device_name: str | None = None, threads: int | None = None) -> Callable[[Array], Array]:
-    """Loads an ONNX file on a device.
+def load_network(
+    net: Path | Graph, device_name: str | None = None, threads: int | None = None
+) -> Callable[[Array], Array]:
+    """Loads an ONNX file, or a graph, on a device.
 
     Args:
         device_name: see `facelet devices`; that of FACELET_OPENCL_DEVICE, or the first that passes the check, without.
@@ -28,17 +30,17 @@ def load_network(path: Path, device_name: str | None = None, threads: int | None
         DeviceError: no device, or one that fails the check.
     """
     named = device_name or os.environ.get(DEVICE_VARIABLE)
-    session = _first_that_works(path, threads) if named is None else open_session(path, device=named, threads=threads)
+    session = _first_that_works(net, threads) if named is None else open_session(net, device=named, threads=threads)
     name = session.program.outputs[0].name
     return lambda planes: session.run(planes)[name]
 
 
-def _first_that_works(path: Path, threads: int | None) -> Session:
+def _first_that_works(net: Path | Graph, threads: int | None) -> Session:
     """A session on the first device that passes the check; a device that does not is warned about."""
     failed: list[str] = []
     for device in find_devices(threads):
         try:
-            session = open_session(path, device=device.name, threads=threads)
+            session = open_session(net, device=device.name, threads=threads)
         except DeviceError as error:
             failed.append(str(error))
             continue

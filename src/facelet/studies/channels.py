@@ -18,6 +18,7 @@ from facelet.graph.passes.channels import channels
 from facelet.graph.size import layers
 from facelet.model import Card, Model
 from facelet.model_files import load_model, save_model
+from facelet.model_graph import model_graph
 from facelet.studies.arm_marks import arm_of_its_own, graphs_key
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
@@ -65,7 +66,7 @@ def _arms(context: Context, model: Model) -> Iterator[tuple[str, float, list[Pat
     steps = QUICK_STEPS if context.quick else STEPS
     spread = spread_rows(len(context.learn), QUICK_IMAGES if context.quick else IMAGES)
     images = network_input(canvas_inputs(model.card, context.learn[spread]), model.card)
-    original = read_graph(model.path)
+    original = model_graph(model)
     for share in QUICK_SHARES if context.quick else SHARES:
         name = f"{model.card.name}-{share:g}"
         fitted = channels(original, images, share).graph

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from facelet.evaluate.verification import fold_accuracy, pair_distances, tar_at_far
 from facelet.graph.ir import Graph
-from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.graph.passes.prune import KINDS, pruned_with_savings, saving
 from facelet.model_files import load_model, save_model
+from facelet.model_graph import model_graph
 from facelet.quantize.calibrate import embedding_error
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
@@ -37,7 +37,7 @@ def run(context: Context) -> list[Row]:
     models = [load_model(name) for name in context.models]
     check_distinct([model.card.name for model in models])
     for model in models:
-        card, original = model.card, read_graph(model.path)
+        card, original = model.card, model_graph(model)
         whole = measured.vectors(model.path)
         done: list[tuple[Graph, list[Row]]] = []
         for kinds in arms:

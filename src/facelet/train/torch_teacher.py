@@ -10,9 +10,9 @@ from facelet.data.views import Matrix
 from facelet.errors import UnknownNameError
 from facelet.faces.canvas import canvas_matrix
 from facelet.graph.passes import optimise
-from facelet.graph.read import read_net
 from facelet.model import Card, Model
 from facelet.model_files import load_model
+from facelet.model_graph import model_graph
 from facelet.train.graph_net import GraphNet
 
 PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
@@ -41,7 +41,7 @@ class TorchTeacher(nn.Module):
         self.name, self.embedding_size = self.card.name, self.card.embedding_size
         self.key = f"{model.sha256} {precision}"
         self.matrix: Matrix = canvas_matrix(self.card.template, self.card.height, self.card.width)
-        self.net = GraphNet(optimise(read_net(model.path))).eval().requires_grad_(False).to(PRECISIONS[precision])
+        self.net = GraphNet(optimise(model_graph(model))).eval().requires_grad_(False).to(PRECISIONS[precision])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Unit vectors `(n, d)` float32 of `(n, 3, height, width)` RGB in [0, 255], in the precision of the weights."""

@@ -1,7 +1,7 @@
 """What does nothing goes.
 
 Nodes that no output needs; a Reshape, Transpose, Pad, Clip, Concat or Resize that changes nothing; two Reshapes or
-two Transposes in a row.
+two Transposes in a row, also where arithmetic stands between them (`transposes`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from facelet.graph.ir import Graph, Node
 from facelet.graph.passes.result import Note, PassResult
+from facelet.graph.passes.transposes import moved_past
 
 
 def clean(graph: Graph) -> PassResult:
@@ -59,6 +60,8 @@ def _cleaned(graph: Graph, node: Node) -> tuple[Graph | None, str]:
             return graph.with_nodes(other for other in graph.nodes if other is not node), "nothing reads it"
         if _does_nothing(graph, node):
             return bypass(graph, node), "changes nothing"
+    if (moved := moved_past(graph, node)) is not None:
+        return moved, "an order of axes moved past it"
     before = graph.producer(node.inputs[0])
     if before is None or before.op != node.op or node.op not in ("Reshape", "Transpose"):
         return None, ""
