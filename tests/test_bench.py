@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import Ended
-from facelet.bench.contenders import CONTENDERS, environment, last_words, load_network
+from facelet.bench.contenders import CONTENDERS, last_words, load_network, variables
 from facelet.bench.layers import COPIED_FLOATS, layer_times, roofline
 from facelet.bench.measure import Row, _Worker, measure
 from facelet.errors import MissingExtraError, ModelError, UnknownNameError
@@ -183,8 +183,8 @@ def test_what_a_process_said_last_is_told_without_pythons_names() -> None:
 
 
 def test_threads_reach_every_runtime_by_its_environment() -> None:
-    assert environment("opencl:pocl", 2)["POCL_MAX_PTHREAD_COUNT"] == "2"
-    assert environment("onnxruntime", 3) == {"OMP_NUM_THREADS": "3"}
+    assert variables("opencl:pocl", 2)["POCL_MAX_PTHREAD_COUNT"] == "2"
+    assert variables("onnxruntime", 3) == {"OMP_NUM_THREADS": "3"}
     assert {"onnxruntime", "openvino", "ncnn", "tinygrad:opencl"} <= set(CONTENDERS)
 
 

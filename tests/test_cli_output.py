@@ -17,7 +17,7 @@ import typer
 import facelet
 from conftest import Ended
 from facelet import cli as command_line
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.cli import app
 from facelet.cli.output import Output, percent
 from facelet.errors import InputError

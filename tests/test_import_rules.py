@@ -15,6 +15,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "facelet"
 
 LAYERS: dict[str, int] = {
     "errors": 0,
+    "telemetry": 0,
+    "cache": 1,
     "archives": 1,
     "atomic": 1,
     "config": 1,
@@ -25,6 +27,8 @@ LAYERS: dict[str, int] = {
     "system_files": 1,
     "graph": 1,
     "model": 2,
+    "processes": 2,
+    "child": 3,
     "linkage": 3,
     "assets": 3,
     "model_files": 4,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.canvas import embed_canvas
 from facelet.data.heldout_people import heldout_people
 from facelet.data.lfw import load_lfw

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.data.lfw import load_lfw
 from facelet.faces import landmarks
 from facelet.faces.crops import CropCache, benchmark_faces

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.data.lfw import load_lfw
 from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy, pair_distances

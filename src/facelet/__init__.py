@@ -7,7 +7,14 @@ each a frozen config and a function that runs it (`distill(Distill(...))`). Each
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # `python -m facelet` put the working directory on the path
+    del sys.path[0]
+
+from facelet import telemetry
+
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
 
 if TYPE_CHECKING:
     from facelet.embedder import Embedder as Embedder
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from facelet.verdict import Verification as Verification
     from facelet.verdict import embed as embed
     from facelet.verdict import verify as verify
+
+telemetry.switch_off()
 
 __version__ = "0.1.0"
 
@@ -59,7 +68,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'facelet' has no attribute '{name}'; it offers: {', '.join(__all__)}")

@@ -7,11 +7,11 @@ which carry none, by the hash of their content; `packaged_dlib_file` finds what 
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelet.errors import InputError, MissingFileError, UnknownNameError
+from facelet.cache import cache_dir
+from facelet.errors import MissingFileError, UnknownNameError
 from facelet.model import Card
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -93,24 +93,6 @@ KNOWN_MODELS: dict[str, Card] = {
     # dlib_face_recognition_resnet_model_v1.dat, dlib-models
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30": DLIB_RESNET,
 }
-
-
-CACHE_VARIABLE = "FACELET_CACHE"
-
-
-def cache_dir() -> Path:
-    """Where downloads and aligned crops are kept: `FACELET_CACHE`, else `facelet` below the user's cache folder.
-
-    Raises:
-        InputError: the user has no home folder, and the variable names none that does without.
-    """
-    chosen, system = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
-    try:
-        if chosen:
-            return Path(chosen).expanduser()
-        return (Path(system) if system else Path.home() / ".cache") / "facelet"
-    except RuntimeError as error:
-        raise InputError(f"cache: no home folder; set {CACHE_VARIABLE} to a folder that can be written") from error
 
 
 def fetch(name: str) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.data.lfw import load_lfw
 from facelet.data.packed import load_packed
 from facelet.data.pairs import Pairs
@@ -102,7 +102,7 @@ def evaluate(
         flip: add the embedding of the mirrored crop.
         align: False crops the detector's box in place of alignment.
         progress: opens a progress bar.
-        cache: folder for crops; by default `assets.cache_dir()`.
+        cache: folder for crops; by default `cache.cache_dir()`.
 
     Raises:
         UnknownNameError: no such benchmark.
@@ -141,7 +141,7 @@ def calibrate(
         detector: what finds the faces; None is the default one.
         align: False crops the detector's box in place of alignment.
         progress: opens a progress bar.
-        cache: folder for crops; by default `assets.cache_dir()`.
+        cache: folder for crops; by default `cache.cache_dir()`.
 
     Raises:
         MissingFileError: data that is not there.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.assets import cache_dir
 from facelet.benchmark import CALIBRATION_FARS, Progress, embed_crops, no_progress
+from facelet.cache import cache_dir
 from facelet.canvas import canvas_inputs
 from facelet.data.heldout import HELDOUT_FRACTION, HELDOUT_NOTE
 from facelet.data.heldout_people import heldout_pairs, heldout_people
@@ -63,7 +63,7 @@ class Request:
         align: False crops the detector's box in place of alignment.
         seed: of what is drawn: pairs of held-out people, places of the cover.
         progress: opens a progress bar.
-        cache: folder for crops and packs; None is `assets.cache_dir()`.
+        cache: folder for crops and packs; None is `cache.cache_dir()`.
     """
 
     embedder: Embedder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from facelet.errors import MissingExtraError, ModelError, UnknownNameError
 from facelet.onnx_session import open_session
 from facelet.opencl.runtime import THREAD_VARIABLES
+from facelet.processes import run
 
 Array = NDArray[np.float32]
 Network = Callable[[Array], Array]
@@ -82,12 +82,7 @@ def _ncnn(path: Path, threads: int, batch: int) -> Network:
         copy = Path(folder) / "model.onnx"
         copy.write_bytes(path.read_bytes())
         size = ",".join(str(side) for side in (1, *shape[1:]))
-        made = subprocess.run(
-            [str(Path(sys.executable).with_name("pnnx")), copy.name, f"inputshape=[{size}]"],
-            cwd=folder,
-            capture_output=True,
-            check=False,
-        )
+        made = run([str(Path(sys.executable).with_name("pnnx")), copy.name, f"inputshape=[{size}]"], cwd=folder)
         if made.returncode or not (Path(folder) / "model.ncnn.param").exists():
             raise ModelError(f"{path}: pnnx cannot convert it for ncnn")
         net = ncnn.Net()
@@ -187,7 +182,7 @@ def available(tell: Callable[[str], None]) -> list[str]:
     return found
 
 
-def environment(backend: str, threads: int) -> dict[str, str]:
+def variables(backend: str, threads: int) -> dict[str, str]:
     """Environment variables that a backend's process starts with; OpenCL runtimes read their thread count there."""
     found = {"OMP_NUM_THREADS": str(threads)}
     if backend.startswith(("opencl:", "tinygrad:")):

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from facelet.bench.contenders import environment, last_words
+from facelet.bench.contenders import last_words, variables
 from facelet.errors import ModelError
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.ops import node_macs
@@ -28,6 +27,7 @@ from facelet.graph.size import layers
 from facelet.opencl.lower import lower
 from facelet.opencl.runtime import OpenCLRuntime
 from facelet.opencl.session import Session, device_config
+from facelet.processes import python_command, run
 
 SUMS, TURNS = 12, 200_000
 COPIED_FLOATS = 2**24
@@ -57,13 +57,7 @@ def layer_times(model: Path, device: str, threads: int) -> dict[str, Any]:
         ModelError: the measurement failed; the message holds its last line.
     """
     task = json.dumps({"model": str(model), "device": device, "threads": threads})
-    done = subprocess.run(
-        [sys.executable, "-m", "facelet.bench.layers", task],
-        env={**os.environ, **environment(f"opencl:{device}", threads)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(python_command("facelet.bench.layers", task), variables=variables(f"opencl:{device}", threads))
     if done.returncode:
         raise ModelError(f"bench layers of {model}: {last_words(done.stderr.splitlines())}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from facelet.bench.contenders import environment, last_words
+from facelet.bench.contenders import last_words, variables
+from facelet.cache import CACHE_VARIABLE
 from facelet.errors import ModelError
+from facelet.processes import cache_places, python_command, start
 
 BASELINE = "onnxruntime"
 BLOCK_S = 0.25
@@ -74,13 +73,10 @@ class _Worker:
         task = {**task, "backend": name, "model": file or task["model"]}
         begun = time.perf_counter()
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "facelet.bench.worker", json.dumps(task)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, **environment(name, task["threads"]), "FACELET_CACHE": str(cache)},
+        self._process = start(
+            python_command("facelet.bench.worker", json.dumps(task)),
+            self._log,
+            variables={**variables(name, task["threads"]), CACHE_VARIABLE: str(cache), **cache_places(cache)},
         )
         try:
             first = self._hear()

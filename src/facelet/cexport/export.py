@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from facelet.graph.passes import optimise
 from facelet.model import Card
 from facelet.model_files import load_model
 from facelet.model_graph import model_graph
+from facelet.processes import find_program, run
 
 FILES = ("facelet_net.h", "facelet_net.c", "facelet_weights.h", "facelet_weights.c", "facelet_main.c", "Makefile")
 
@@ -125,15 +124,15 @@ def code_bytes(texts: dict[str, str]) -> int | None:
     Args:
         texts: by file name: facelet_net.c and its two headers.
     """
-    compiler, size = shutil.which("cc") or shutil.which("gcc"), shutil.which("size")
+    compiler, size = find_program("cc", "gcc"), find_program("size")
     if compiler is None or size is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         for name in ("facelet_net.c", "facelet_net.h", "facelet_weights.h"):
             (Path(folder) / name).write_text(texts[name], encoding="utf-8")
         command = [compiler, "-std=c99", "-Os", "-c", "facelet_net.c", "-o", "facelet_net.o"]
-        made = subprocess.run(command, cwd=folder, capture_output=True, check=False)
-        told = subprocess.run([size, "facelet_net.o"], cwd=folder, capture_output=True, text=True, check=False)
+        made = run(command, cwd=folder)
+        told = run([size, "facelet_net.o"], cwd=folder)
         if made.returncode or told.returncode:
             return None
     return int(told.stdout.splitlines()[1].split()[0])

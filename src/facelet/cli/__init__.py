@@ -6,8 +6,10 @@ closes the pipe ends the command quietly. Heavy imports live inside the command 
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +77,9 @@ app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
 
+_interrupts: list[int] = []
+"""Signals by which Ctrl-C came in this process."""
+
 CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """Root of what Typer raises for wrong arguments; its home differs between Typer's versions."""
 
@@ -109,27 +114,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), prog_name="facelet", standalone_mode=False)
         sys.stdout.flush()
-    except FaceletError as error:
-        return _refuse(as_flags(str(error), Distill), 2)  # a derived command has named its own flags
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
-        return 1
-    except OSError as error:
-        where = f"{shown(error.filename)}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1)
     except Exception as error:
-        if not isinstance(error, CLICK_ERROR):
-            raise
-        message = error.format_message()  # type: ignore[attr-defined]
-        context = getattr(error, "ctx", None)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(message)
-            return 2
-        path = context.command_path if context else "facelet"
-        joint = " " if message.endswith("?") else "; "
-        return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2)
+        return _refuse("interrupted", INTERRUPTED) if _interrupts else _failed(error)
     if code == INTERRUPTED:  # newer Typers answer Ctrl-C with an exit code
         return _refuse("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
@@ -140,12 +128,51 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, _interrupt)
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:  # libraries that were stopped half-way crash where Python takes them down
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Notes Ctrl-C besides raising it: a module that is stopped while it is imported turns it into another error."""
+    _interrupts.append(_signal)
+    raise KeyboardInterrupt
+
+
+def _failed(error: Exception) -> int:
+    """Tells in one line why a command ended; returns the exit code.
+
+    Raises:
+        Exception: `error`, where it is a fault of this package.
+    """
+    if isinstance(error, FaceletError):
+        return _refuse(as_flags(str(error), Distill), 2)  # a derived command has named its own flags
+    if isinstance(error, BrokenPipeError):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
+        return 1
+    if isinstance(error, OSError):
+        where = f"{shown(error.filename)}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1)
+    if not isinstance(error, CLICK_ERROR):
+        raise error
+    message = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message)
+        return 2
+    path = context.command_path if context else "facelet"
+    joint = " " if message.endswith("?") else "; "
+    return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2)
 
 
 def _cache_hint(error: OSError) -> str:
     """How to mend a system error where it concerns the cache; empty for others."""
-    from facelet.assets import CACHE_VARIABLE, cache_dir
+    from facelet.cache import CACHE_VARIABLE, cache_dir
 
     if not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(cache_dir()):
         return ""

@@ -180,7 +180,7 @@ def check(
 
 
 def _open(transfer: Path, show: Output) -> TransferSet:
-    from facelet.assets import cache_dir
+    from facelet.cache import cache_dir
     from facelet.data.transfer import open_transfer_set
 
     with show.progress("packing") as advance:

@@ -37,7 +37,7 @@ def load_lfw(
         data_dir: folder of the data.
         view: 1 or 2.
         split: View 1 only: "train", "test", or "both" (fold 0 is train, fold 1 is test).
-        cache_dir: where an archive is unpacked; by default `assets.cache_dir()`.
+        cache_dir: where an archive is unpacked; by default `cache.cache_dir()`.
 
     Returns:
         The pairs, with `images` as `Name/Name_0001.jpg`, and the image folder.
@@ -172,7 +172,7 @@ def _image_root(data_dir: Path, key: str, cache_dir: Path | None) -> Path:
 def _unpack(archive: Path, cache_dir: Path | None) -> Path:
     """Returns the folder with the archive's content, unpacked at the first call and whole or not at all."""
     if cache_dir is None:
-        from facelet.assets import cache_dir as default_cache_dir
+        from facelet.cache import cache_dir as default_cache_dir
 
         cache_dir = default_cache_dir()
     with archive.open("rb") as file:

@@ -7,7 +7,6 @@ A process of its own, because the emulator reads its settings once, and a driver
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from facelet.fpga.table import LayerTable
 from facelet.graph import reference
 from facelet.graph.ir import Array, Graph
 from facelet.opencl.runtime import OpenCLRuntime, driver_folder
+from facelet.processes import Variables, python_command, run
 
 BUILD_LIMIT_S, IMAGE_LIMIT_S = 300.0, 300.0
 """Time that building, and each image, may take before a driver counts as hung."""
@@ -115,11 +115,8 @@ def emulate(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "task").write_bytes(pickle.dumps(Task(table, tuple(images), device, at_once)))
-        command = [sys.executable, "-m", "facelet.fpga.emulate", name]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit_s, check=False, env=_environment(device)
-            )
+            done = run(python_command("facelet.fpga.emulate", name), variables=_variables(device), limit_s=limit_s)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{device}: the driver hangs (no answer after {limit_s:g} s)") from error
         answer = folder / "answer"
@@ -145,15 +142,13 @@ def emulator_library() -> Path:
     return library
 
 
-def _environment(device: str) -> dict[str, str]:
+def _variables(device: str) -> Variables:
     """For the other process: the emulator is the only driver, and chooses its own number of threads."""
-    environment = dict(os.environ)
     if device != EMULATOR:
-        return environment
+        return {}
     folder = driver_folder() / "icd-fpga"
     write_bytes_atomic(folder / "intel-fpga.icd", f"{emulator_library()}\n".encode())
-    environment.pop("CL_CONFIG_CPU_TBB_NUM_WORKERS", None)
-    return {**environment, "OCL_ICD_VENDORS": str(folder)}
+    return {"OCL_ICD_VENDORS": str(folder), "CL_CONFIG_CPU_TBB_NUM_WORKERS": None}
 
 
 def quantized(graph: Graph, table: LayerTable, crop: Array) -> NDArray[np.int8]:

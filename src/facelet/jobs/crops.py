@@ -104,7 +104,7 @@ def open_crops(source: CropSource, seed: int, on: Events) -> TransferSet:
 
         on.note("no photos were given: training on synthetic faces")
         return synthetic_transfer_set(SYNTHETIC_IDENTITIES, SYNTHETIC_PHOTOS, seed)
-    from facelet.assets import cache_dir
+    from facelet.cache import cache_dir
     from facelet.data.views import CANVAS
     from facelet.faces.canvas import realigned
     from facelet.faces.crops import VERSION as CROPS_VERSION

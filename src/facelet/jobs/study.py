@@ -190,8 +190,8 @@ def _write(chosen: Study, result: dict[str, Any], out: Path) -> None:
 
 
 def _lfw(data: Path, view: int, choice: DetectorChoice, on: Events) -> Photos:
-    from facelet.assets import cache_dir
     from facelet.benchmark import check_request
+    from facelet.cache import cache_dir
     from facelet.data.lfw import load_lfw
     from facelet.faces.crops import CropCache, benchmark_faces
     from facelet.faces.images import read_image

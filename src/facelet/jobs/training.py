@@ -65,7 +65,7 @@ def view1_watcher(lfw: Path | None, options: StudentOptions, choice: DetectorCho
     """
     if lfw is None:
         return None
-    from facelet.assets import cache_dir
+    from facelet.cache import cache_dir
     from facelet.data.lfw import load_lfw
     from facelet.data.views import RECIPES
     from facelet.evaluate.verification import fold_accuracy, pair_distances

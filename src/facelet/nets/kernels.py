@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import warnings
@@ -20,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
+from facelet.processes import find_program, run
 
 SOURCES = Path(__file__).with_name("native")
 BUILD_LIMIT_S = 120.0
@@ -77,7 +77,7 @@ def _plain(argument: Argument) -> int | None:
 @functools.cache
 def kernels() -> Kernels | None:
     """The kernels, built on the first call of a machine (about two seconds); None where they cannot be had."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    compiler = find_program(*COMPILERS)
     if os.environ.get("FACELET_KERNELS") == "0" or compiler is None:
         return None
     try:
@@ -95,7 +95,7 @@ def kernels() -> Kernels | None:
 
 def _key(compiler: str) -> str:
     """Changes with the sources, the flags, the compiler and what the processor can do."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    version = run([compiler, "--version"]).stdout.encode()
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else [platform.processor()]
     can = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
@@ -109,5 +109,5 @@ def _build(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
         call = [compiler, *FLAGS, str(SOURCES / "kernels.cpp"), "-o", str(built)]
-        subprocess.run(call, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S)
+        run(call, limit_s=BUILD_LIMIT_S).check_returncode()
         built.replace(path)

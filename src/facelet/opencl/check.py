@@ -27,6 +27,7 @@ from facelet.errors import DeviceError, FaceletError
 from facelet.graph import reference
 from facelet.opencl.device import Executable
 from facelet.opencl.program import Program
+from facelet.processes import python_command, run
 
 TOLERANCE = 1e-3
 """Largest difference that passes, relative to the largest number of a tensor; float32 gives about 1e-6."""
@@ -138,13 +139,7 @@ def check_apart(task: Task, limit_s: float = LIMIT_S) -> float:
         path = Path(folder) / "task"
         path.write_bytes(pickle.dumps(task))
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "facelet.opencl.check", str(path)],
-                capture_output=True,
-                text=True,
-                timeout=limit_s,
-                check=False,
-            )
+            done = run(python_command("facelet.opencl.check", str(path)), limit_s=limit_s)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(_hung(task.device, limit_s)) from error
     lines = done.stdout.strip().splitlines()

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from facelet.assets import cache_dir
 from facelet.atomic import write_bytes_atomic
+from facelet.cache import cache_dir
 from facelet.errors import DeviceError, MissingExtraError, UnknownNameError
 from facelet.graph.ir import Array
 from facelet.opencl.config import choose_config

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from facelet.assets import cache_dir
 from facelet.atomic import write_text_atomic
+from facelet.cache import cache_dir
 from facelet.graph.ir import Graph, Node
 from facelet.lock import alone
 from facelet.opencl import tiles

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from facelet.assets import cache_dir
+from facelet.cache import cache_dir
 from facelet.data.embedding_cache import EmbeddingCache, fill_cache
 from facelet.data.transfer import TransferSet, spread_rows
 from facelet.data.views import ViewRecipe
