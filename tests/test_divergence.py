@@ -19,7 +19,7 @@ from facelet.graph.read import read_net
 from facelet.jobs.training import training_progress
 from facelet.nets.landmark_net import LandmarkNet
 from facelet.train import run as run_module
-from facelet.train.checkpoint import CHECKPOINT
+from facelet.train.files import CHECKPOINT
 from facelet.train.graph_net import GraphNet
 from facelet.train.landmarks import LandmarkTask
 from facelet.train.loop import LoopConfig, Task, Tick, train
