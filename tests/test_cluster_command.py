@@ -140,11 +140,18 @@ def test_the_cards_threshold_is_taken_and_small_faces_can_be_left_out(
     assert not (tmp_path / "b").exists()
 
 
-def test_two_faces_of_one_photo_are_two_people(cli: Cli, model: Path, tmp_path: Path) -> None:
-    red = draw_face(1, background=RED)
-    write_photo(tmp_path / "p" / "twins.png", np.asarray(np.hstack([red, red]), np.uint8))
-    ended = cli("cluster", tmp_path / "p", "--out", tmp_path / "o", "--model", model, "--threshold", 3.9, "--json")
-    assert json.loads(ended.out)["n_people"] == 2
+def test_two_faces_of_one_photo_are_two_people_unless_they_are_prints_of_one_picture(
+    cli: Cli, model: Path, tmp_path: Path
+) -> None:
+    red, blue = draw_face(1, background=RED), draw_face(2, background=BLUE)
+    for name, faces, people in (("both", [red, blue], 2), ("prints", [red] * 4, 1), ("mixed", [red, blue, red], 2)):
+        write_photo(tmp_path / name / "sheet.png", np.asarray(np.hstack(faces), np.uint8))
+        out = tmp_path / f"{name}-out"
+        ended = cli("cluster", tmp_path / name, "--out", out, "--model", model, "--threshold", 1, "--json")
+        said = json.loads(ended.out)
+        assert (said["n_faces"], said["n_people"]) == (len(faces), people), name
+        nearer = "nearer than the threshold, but kept apart by photos that show both"
+        assert (nearer in (out / "index.html").read_text()) == (people == 2)
 
 
 def test_an_empty_folder_may_be_filled_and_nothing_else(cli: Cli, model: Path, photos: Path, tmp_path: Path) -> None:
@@ -225,15 +232,19 @@ def test_photos_may_vanish_while_they_are_sorted(
         (photos / "b.png").unlink()
         return merge_tree(*arguments, **options)
 
-    monkeypatch.setattr("facelet.photo_clusters.face_crops", vanish_before_it_is_read)
+    monkeypatch.setattr("facelet.found_faces.face_crops", vanish_before_it_is_read)
     ended = cluster(cli, model, photos, tmp_path / "out", "--json", *more)
     assert ended.code == 0, ended.err
     assert [entry["photo"] for entry in json.loads(ended.out)["unreadable"]] == ["broken.jpg", "d.png"]
     monkeypatch.setattr("facelet.photo_clusters.merge_tree", vanish_before_it_is_copied)
     ended = cluster(cli, model, photos, tmp_path / "again", "--quiet", *more)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err == f"facelet: {photos / 'b.png'}: is gone since it was read; run again\n"
-    assert not (tmp_path / "again").exists()
+    assert (ended.code, ended.err) == (0, "")
+    record = json.loads((tmp_path / "again" / "clusters.json").read_text())
+    assert [entry["photo"] for entry in record["unreadable"]] == ["broken.jpg", "b.png"]
+    files = {face["photo"]: face["file"] for person in record["people"] for face in person["faces"]}
+    assert files["b.png"] is None
+    assert all((tmp_path / "again" / file).is_file() for photo, file in files.items() if photo != "b.png")
+    assert "person-001/b.png" not in (tmp_path / "again" / "index.html").read_text()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_a_face_is_searched(
@@ -242,7 +253,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_a_face_is_searched(
     def search(*_arguments: object) -> None:
         raise AssertionError("searched")
 
-    monkeypatch.setattr("facelet.photo_clusters._find_faces", search)
+    monkeypatch.setattr("facelet.photo_clusters.find_faces", search)
     (tmp_path / "file").write_text("x")
     ended = cluster(cli, model, photos, tmp_path / "file" / "out")
     assert ended.code == 2

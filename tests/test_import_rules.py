@@ -50,12 +50,16 @@ LAYERS: dict[str, int] = {
     "cexport": 11,
     "benchmark": 10,
     "people_benchmarks": 11,
-    "photo_clusters": 11,
+    "photo_folder": 8,
+    "people_groups": 4,
+    "found_faces": 11,
+    "cluster_record": 12,
+    "photo_clusters": 13,
     "contact_sheet": 10,
     "studies": 11,
-    "jobs": 12,
-    "cli": 13,
-    "__main__": 14,
+    "jobs": 14,
+    "cli": 15,
+    "__main__": 16,
 }
 """A module may import modules of a smaller number, or of its own folder."""
 
@@ -71,6 +75,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("onnx_session",),
     "openvino": ("backends", "bench", "train"),
     "dlib": ("faces", "backends"),
+    "pillow_heif": ("faces",),
     "pooch": ("assets",),
     "typer": ("cli",),
     "rich": ("cli",),

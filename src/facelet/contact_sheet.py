@@ -34,13 +34,13 @@ class Tile:
 
     Attributes:
         crop: `(h, w, 3)` uint8 RGB.
-        file: where its photo is, relative to the page.
+        file: where its photo is, relative to the page; None where it is gone.
         name: of the photo.
         note: a second line below it.
     """
 
     crop: NDArray[np.uint8]
-    file: str
+    file: str | None
     name: str
     note: str
 
@@ -109,11 +109,10 @@ def _group(group: Group) -> str:
 def _tile(tile: Tile) -> str:
     _, encoded = cv2.imencode(".jpg", tile.crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     data = base64.b64encode(encoded.tobytes()).decode("ascii")
-    return (
-        f'<figure><a href="{_link(tile.file)}"><img alt="face in {_text(tile.name)}" '
-        f'src="data:image/jpeg;base64,{data}"></a><figcaption>{_text(tile.name)}<br>'
-        f"{html.escape(tile.note)}</figcaption></figure>\n"
-    )
+    picture = f'<img alt="face in {_text(tile.name)}" src="data:image/jpeg;base64,{data}">'
+    if tile.file is not None:
+        picture = f'<a href="{_link(tile.file)}">{picture}</a>'
+    return f"<figure>{picture}<figcaption>{_text(tile.name)}<br>{html.escape(tile.note)}</figcaption></figure>\n"
 
 
 def _list(heading: str, lines: Sequence[tuple[str, str | None]]) -> str:

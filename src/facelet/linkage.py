@@ -51,7 +51,9 @@ class MergeTree:
         return rank[label]
 
 
-def merge_tree(embeddings: NDArray[np.float32], apart: NDArray[np.int64] | None = None) -> MergeTree:
+def merge_tree(
+    embeddings: NDArray[np.float32], apart: NDArray[np.int64] | None = None, prints_below: float = 0.0
+) -> MergeTree:
     """Returns how average linkage joins faces.
 
     Two clusters' distance is the mean squared distance of all couples between them.
@@ -60,6 +62,7 @@ def merge_tree(embeddings: NDArray[np.float32], apart: NDArray[np.int64] | None 
         embeddings: unit vectors, `(n, d)` float32, n at least 1.
         apart: `(n,)` int64; two faces of one non-negative number count as far apart (distance 4), as two faces of one
             photo are; between large clusters their other couples can outvote that. None: no such knowledge.
+        prints_below: squared distance below which two faces of one number are prints of one picture and keep it.
 
     Raises:
         InputError: no faces, or more than `MAX_FACES`.
@@ -73,7 +76,7 @@ def merge_tree(embeddings: NDArray[np.float32], apart: NDArray[np.int64] | None 
         return MergeTree(1, np.empty((0, 2), np.int64), np.empty(0))
     distances = squared_distances(embeddings)
     if apart is not None:
-        distances[(apart[:, None] == apart) & (apart[:, None] >= 0)] = NEVER
+        distances[(apart[:, None] == apart) & (apart[:, None] >= 0) & (distances >= prints_below)] = NEVER
     np.fill_diagonal(distances, 0)
     tree = AgglomerativeClustering(n_clusters=None, distance_threshold=0, metric="precomputed", linkage="average")
     tree.fit(distances)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.errors import FaceNotFoundError
+from facelet.errors import FaceNotFoundError, ImageError, MissingFileError
 from facelet.faces.align import align
 from facelet.faces.detect import Detector, Face
 from facelet.faces.detectors import as_detector
 from facelet.faces.sources import PhotoSource, load_photo
+
+UNUSABLE = (FaceNotFoundError, ImageError, MissingFileError)
+"""What one photo of many can be: without a face, not readable, or gone. None of it needs to end a run."""
 
 
 @dataclass(frozen=True, eq=False)

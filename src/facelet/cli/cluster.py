@@ -20,6 +20,9 @@ from facelet.cli.options import (
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
 from facelet.faces import DEFAULT_DETECTOR
 
+MOST_NAMED = 10
+"""Files that are named on standard error because they could not be read; the record names all."""
+
 
 def cluster(
     context: typer.Context,
@@ -44,7 +47,8 @@ def cluster(
     """Sort photos by person, with a contact sheet."""
     from facelet.embedder import Embedder
     from facelet.model_files import load_model
-    from facelet.photo_clusters import SHEET_FILE, SortOptions, check_options, list_photos, sort_photos
+    from facelet.photo_clusters import RECORD_FILE, SHEET_FILE, SortOptions, check_options, sort_photos
+    from facelet.photo_folder import list_photos
 
     show = Output(json_, quiet)
     if threshold is not None:
@@ -69,6 +73,14 @@ def cluster(
     ]
     title = f"{record['n_faces']:,} faces in {record['n_photos']:,} photos, joined below {chosen:.4f}"
     show.table(title, ("person", "photos", "faces", "widest pair", "nearest other"), rows)
+    for entry in record["notes"]:
+        show.note(entry["note"])
     if record["unsorted"] or record["unreadable"]:
         show.note(f"{len(record['unsorted'])} photos without a face, {len(record['unreadable'])} not readable")
+    for entry in record["unreadable"][:MOST_NAMED]:
+        show.note(f"not readable: {entry['reason']}")
+    for entry in record["not_entered"][:MOST_NAMED]:
+        show.note(f"not looked into: {entry['folder']} ({entry['reason']})")
+    if max(len(record["unreadable"]), len(record["not_entered"])) > MOST_NAMED:
+        show.note(f"and others, all named in {out / RECORD_FILE}")
     show.line(f"contact sheet: {out / SHEET_FILE}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from facelet.cli.output import Output
-from facelet.errors import FaceNotFoundError, ImageError, InputError
+from facelet.errors import InputError, shown
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")]
 EveryOption = Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")]
 SkipOption = Annotated[
-    bool, typer.Option("--skip", help="Leave out photos without a face, or not readable, in place of ending there.")
+    bool,
+    typer.Option("--skip", help="Leave out photos without a face, not readable or not there; do not end there."),
 ]
 
 
@@ -36,8 +37,16 @@ def check_apart(target: Path, images: Sequence[Path]) -> None:
     Raises:
         InputError: the place is that of one of them.
     """
-    if target.exists() and any(image.exists() and target.samefile(image) for image in images):
+    if target.exists() and any(_is_same(target, image) for image in images):
         raise InputError(f"{target}: is one of the photos, which would be lost; give another place")
+
+
+def _is_same(target: Path, image: Path) -> bool:
+    """Whether two paths lead to one file; none has a name that is too long for one."""
+    try:
+        return image.exists() and target.samefile(image)
+    except (OSError, ValueError):
+        return False
 
 
 def faces_in(
@@ -58,33 +67,38 @@ def faces_in(
         size: height and width of a crop in pixels.
         detector: what finds them; None takes the default.
         every: all faces of a photo, not only the largest.
-        skip: go on behind a photo that has no face or is not readable, and say so.
+        skip: go on behind a photo that has no face or is not readable or not there, and say so.
         show: where.
 
     Returns:
         The faces, and the photos that were left out.
 
     Raises:
-        FaceNotFoundError, ImageError: a photo has none or is not readable, and `skip` is off.
+        FaceNotFoundError, ImageError, MissingFileError: a photo has none, is not readable or not there, and `skip` is
+            off.
         InputError: no photo has a face.
     """
-    from facelet.photo import face_crops
+    from facelet.photo import UNUSABLE, face_crops
 
     found: list[Found] = []
     skipped: list[tuple[Path, str]] = []
+    notes: list[str] = []
     with show.progress("faces") as advance:
         for index, image in enumerate(images):
             try:
                 faces = face_crops(image, template, *size, detector)
-            except (FaceNotFoundError, ImageError) as error:
+            except UNUSABLE as error:
                 if not skip:
                     raise
                 skipped.append((image, str(error)))
                 faces = []
+            notes += faces[0].notes if faces else ()
             found += [Found(image, number, face) for number, face in enumerate(faces if every else faces[:1])]
             advance(index + 1, len(images))
+    for note in notes:
+        show.note(note)
     for _, why in skipped:
         show.note(f"left out: {why}")
     if not found:
-        raise InputError(f"{images[0]}: none of {len(images)} photos has a face; give others")
+        raise InputError(f"{shown(images[0])}: none of {len(images)} photos has a face; give others")
     return found, [image for image, _ in skipped]

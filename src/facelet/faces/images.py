@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelet.errors import FaceletError, ImageError, MissingFileError, shown
+from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, RAW_SUFFIXES, formats_for, unread_kind
+from facelet.faces.repair import END_MISSING, bare, lacks_end, with_end
 
 MAX_SIDE = 4096
 """Longest side of a returned image in pixels; larger photos are shrunk with antialiasing."""
@@ -56,15 +58,20 @@ def read_photo(path: str | Path) -> Photo:
     path, name = Path(path), shown(path)
     try:
         if not path.exists():
-            raise MissingFileError(f"{name}: no such file; give the path of a photo")
+            what = "a link to nothing" if path.is_symlink() else "no such file"
+            raise MissingFileError(f"{name}: {what}; give the path of a photo")
         if not path.is_file():
             what = "a folder" if path.is_dir() else "not a regular file"
             raise ImageError(f"{name}: {what}; expected a photo")
         if path.stat().st_size == 0:
             raise ImageError(f"{name}: the file is empty; expected a photo")
         with path.open("rb") as file:
-            return decode_photo(file, name)
-    except (OSError, ValueError) as error:
+            return decode_photo(file, name, path.suffix)
+    except FileNotFoundError as error:
+        if isinstance(error, FaceletError):
+            raise
+        raise MissingFileError(f"{name}: is gone since it was found; give the path of a photo") from error
+    except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FaceletError):
             raise
         raise ImageError(f"{name}: cannot be read ({_reason(error)}); give the path of a photo") from error
@@ -88,17 +95,54 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
     return decode_photo(io.BytesIO(data), where).pixels
 
 
-def decode_photo(file: BinaryIO, name: str) -> Photo:
+def decode_photo(file: BinaryIO, name: str, suffix: str = "") -> Photo:
     """Reads the photo in an open file, as `read_photo` does.
 
+    Args:
+        file: at the beginning of the photo.
+        name: of the photo for messages.
+        suffix: ending of the file's name, where it has one.
+
     Raises:
-        ImageError: not an image, damaged, cut short or too large.
+        ImageError: not an image, of a format that is not read, damaged, cut short or too large.
     """
-    with _decoding(name), Image.open(file) as image:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    with _decoding(name, unread_kind(head, suffix)):
+        if suffix.lower() in RAW_SUFFIXES:  # many are TIFFs with nothing but a thumbnail that Pillow opens
+            raise UnidentifiedImageError
+        formats = formats_for(head)
+        try:
+            return _decode(file, head, formats, name)
+        except (FaceletError, Image.DecompressionBombError):
+            raise
+        except Exception:
+            file.seek(0)
+            if (needed := bare(file.read())) is None:
+                raise
+        return _decode(io.BytesIO(needed), head, formats, name)
+
+
+def _decode(file: BinaryIO, head: bytes, formats: Sequence[str], name: str) -> Photo:
+    """An open file as a photo, a JPEG that lacks nothing but its end marker with a note; raises what decoders raise."""
+    if not head.startswith(JPEG_HEAD):
+        return Photo(_pixels(file, formats), name)
+    content = file.read()
+    if not lacks_end(content):
+        return Photo(_pixels(io.BytesIO(content), formats), name)
+    pixels = with_end(content, lambda jpeg: _pixels(io.BytesIO(jpeg), formats))
+    if pixels is None:
+        raise ImageError(f"{name}: the image is damaged or cut short (rows are missing); copy it again")
+    return Photo(pixels, name, (f"{name}: {END_MISSING}",))
+
+
+def _pixels(file: BinaryIO, formats: Sequence[str]) -> NDArray[np.uint8]:
+    """Decodes an open file as one of some formats; raises whatever Pillow and its decoders raise."""
+    with Image.open(file, formats=formats) as image:
         _check_size(image)
         image.draft("RGB" if image.mode in ("RGB", "YCbCr") else None, (MAX_SIDE, MAX_SIDE))
         image.load()
-        return Photo(_upright_rgb(image), name)
+        return _upright_rgb(image)
 
 
 def convert_image(image: Image.Image, name: str) -> Photo:
@@ -114,8 +158,13 @@ def convert_image(image: Image.Image, name: str) -> Photo:
 
 
 @contextlib.contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turns whatever a decoder raises in the body into one `ImageError`; its warnings are not shown."""
+def _decoding(name: str, unread: str | None = None) -> Iterator[None]:
+    """Turns whatever a decoder raises in the body into one `ImageError`; its warnings are not shown.
+
+    Args:
+        name: of the photo for the message.
+        unread: what the file is, if it is of a format that is not read.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -127,7 +176,8 @@ def _decoding(name: str) -> Iterator[None]:
                 f"{name}: the photo has more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
             ) from error
         except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not an image that can be read; expected JPEG, PNG, WebP, ...") from error
+            what = unread or "not an image that can be read; expected JPEG, PNG, WebP, ..."
+            raise ImageError(f"{name}: {what}") from error
         except Exception as error:  # decoders raise nearly every kind there is
             raise ImageError(f"{name}: the image is damaged or cut short ({_reason(error)}); copy it again") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from facelet.config import Option
-from facelet.errors import FaceNotFoundError, ImageError, OptionError
+from facelet.errors import OptionError
 from facelet.events import Events
 from facelet.faces import DEFAULT_DETECTOR
 
@@ -109,14 +109,14 @@ def open_crops(source: CropSource, seed: int, on: Events) -> TransferSet:
     from facelet.faces.canvas import realigned
     from facelet.faces.crops import VERSION as CROPS_VERSION
     from facelet.faces.refine import landmark_refiner
-    from facelet.photo import face_crops
+    from facelet.photo import UNUSABLE, face_crops
 
     finder = None if source.aligned else open_detector(source)
 
     def align_photo(path: Path) -> NDArray[np.uint8] | None:
         try:
             return face_crops(path, "canvas", CANVAS, CANVAS, finder)[0].crop
-        except (FaceNotFoundError, ImageError):
+        except UNUSABLE:
             return None
 
     with on.progress("reading crops") as advance:
