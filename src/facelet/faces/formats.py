@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000
 
 _HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 
-RAW_SUFFIXES = frozenset(
+_RAW_SUFFIXES = frozenset(
     (
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef"),
         *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw"),
@@ -29,6 +29,8 @@ RAW_SUFFIXES = frozenset(
     )
 )
 """Of raw files, as cameras write them."""
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*")
 
 _OTHER_SUFFIXES = frozenset([".bpg", ".dds", ".eps", ".jls", ".jxl", ".jxr", ".psb", ".psd", ".qoi", ".tga", ".wdp"])
 """Of pictures that are not read."""
@@ -38,7 +40,7 @@ _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 JPEG_HEAD = b"\xff\xd8\xff"
 
 _HEADS = (
-    *(JPEG_HEAD, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"),
+    *(JPEG_HEAD, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *_TIFF_HEADS),
     *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
 )
 
@@ -53,7 +55,7 @@ HEAD_BYTES = 64
 def photo_suffixes() -> frozenset[str]:
     """Endings, lower-case with their dot, of names that promise a photo, whether its format is read or not."""
     read = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
-    return frozenset(read | {*_HEIC_SUFFIXES} | RAW_SUFFIXES | _OTHER_SUFFIXES)
+    return frozenset(read | {*_HEIC_SUFFIXES} | _RAW_SUFFIXES | _OTHER_SUFFIXES)
 
 
 def is_photo_name(name: str) -> bool:
@@ -84,6 +86,11 @@ def is_heic(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and bool(_brands(head) & _HEIC_BRANDS)
 
 
+def is_raw(head: bytes, suffix: str) -> bool:
+    """Whether a file is a camera's raw one that looks like a TIFF, of which Pillow would open the thumbnail."""
+    return head.startswith(_TIFF_HEADS) and suffix.lower() in _RAW_SUFFIXES
+
+
 def unread_kind(head: bytes, suffix: str) -> str | None:
     """What a file is that is not read, and what to do, for a message; None where that is not known.
 
@@ -97,7 +104,7 @@ def unread_kind(head: bytes, suffix: str) -> str | None:
         return "JPEG XL, which is not read; convert it to JPEG"
     if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF")):
         return "a PostScript or PDF program, which is never run; convert it to JPEG"
-    if suffix.lower() in RAW_SUFFIXES:
+    if suffix.lower() in _RAW_SUFFIXES:
         return "a raw file of a camera, which is not read; convert it to JPEG"
     if head.startswith(b"8BPS"):
         return "a Photoshop file, which is not read; convert it to JPEG"

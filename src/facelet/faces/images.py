@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelet.errors import FaceletError, ImageError, MissingFileError, shown
-from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, RAW_SUFFIXES, formats_for, unread_kind
+from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, formats_for, is_raw, unread_kind
 from facelet.faces.repair import END_MISSING, bare, lacks_end, with_end
 
 MAX_SIDE = 4096
@@ -74,7 +74,7 @@ def read_photo(path: str | Path) -> Photo:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FaceletError):
             raise
-        raise ImageError(f"{name}: cannot be read ({_reason(error)}); give the path of a photo") from error
+        raise ImageError(f"{name}: cannot be read ({_reason(error)}); give the path of a readable photo") from error
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -109,7 +109,7 @@ def decode_photo(file: BinaryIO, name: str, suffix: str = "") -> Photo:
     head = file.read(HEAD_BYTES)
     file.seek(0)
     with _decoding(name, unread_kind(head, suffix)):
-        if suffix.lower() in RAW_SUFFIXES:  # many are TIFFs with nothing but a thumbnail that Pillow opens
+        if is_raw(head, suffix):
             raise UnidentifiedImageError
         formats = formats_for(head)
         try:
@@ -123,7 +123,7 @@ def decode_photo(file: BinaryIO, name: str, suffix: str = "") -> Photo:
         return _decode(io.BytesIO(needed), head, formats, name)
 
 
-def _decode(file: BinaryIO, head: bytes, formats: Sequence[str], name: str) -> Photo:
+def _decode(file: BinaryIO, head: bytes, formats: tuple[str, ...], name: str) -> Photo:
     """An open file as a photo, a JPEG that lacks nothing but its end marker with a note; raises what decoders raise."""
     if not head.startswith(JPEG_HEAD):
         return Photo(_pixels(file, formats), name)
@@ -136,7 +136,7 @@ def _decode(file: BinaryIO, head: bytes, formats: Sequence[str], name: str) -> P
     return Photo(pixels, name, (f"{name}: {END_MISSING}",))
 
 
-def _pixels(file: BinaryIO, formats: Sequence[str]) -> NDArray[np.uint8]:
+def _pixels(file: BinaryIO, formats: tuple[str, ...]) -> NDArray[np.uint8]:
     """Decodes an open file as one of some formats; raises whatever Pillow and its decoders raise."""
     with Image.open(file, formats=formats) as image:
         _check_size(image)
