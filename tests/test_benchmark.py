@@ -187,6 +187,12 @@ def test_the_command_prints_what_it_writes(
     assert quiet.err == ""
     assert "flip averaging" in quiet.out
     assert json.loads((tmp_path / "out" / "report.json").read_text())["template"] == "box"
+    monkeypatch.setattr("facelet.evaluate.png.can_plot", lambda: False)
+    monkeypatch.setattr("facelet.evaluate.report.can_plot", lambda: False)
+    plain = cli("evaluate", model, "--data", lfw, "--json", "--threads", 1, "--out", tmp_path / "plain")
+    assert json.loads(plain.out)["accuracy"] == printed["accuracy"]
+    assert [path.name for path in (tmp_path / "plain").iterdir()] == ["report.json"]
+    assert "pip install 'facelet[plots]'" in plain.err
 
 
 def test_calibrate_writes_the_card(tmp_path: Path, cli: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,13 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 
 def test_a_lock_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("This is no database, and long enough for a header of one hundred bytes. " * 2)
-    for path in (tmp_path / "file", tmp_path / "file" / "lock"):
+    (tmp_path / "file").write_text("where a folder should be")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "file" / "lock", tmp_path / ("n" * 300)):
         with pytest.raises(InputError, match="cannot be written"):
             take(path)
+        with pytest.raises(InputError, match="cannot be written"), alone(path):
+            pass
 
 
 def test_trial_0_is_the_defaults_and_running_again_adds_only_what_is_missing(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
 
 from facelet.errors import InputError
 
@@ -78,9 +79,8 @@ def merge_tree(
     if apart is not None:
         distances[(apart[:, None] == apart) & (apart[:, None] >= 0) & (distances >= prints_below)] = NEVER
     np.fill_diagonal(distances, 0)
-    tree = AgglomerativeClustering(n_clusters=None, distance_threshold=0, metric="precomputed", linkage="average")
-    tree.fit(distances)
-    return MergeTree(n, np.asarray(tree.children_, dtype=np.int64), np.asarray(tree.distances_, dtype=np.float64))
+    steps = linkage(squareform(distances, checks=False), method="average")
+    return MergeTree(n, steps[:, :2].astype(np.int64), steps[:, 2].copy())
 
 
 def squared_distances(left: NDArray[np.float32], right: NDArray[np.float32] | None = None) -> NDArray[np.float32]:

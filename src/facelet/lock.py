@@ -1,49 +1,38 @@
-"""One process at a time: a lock on a file that is let go when its process ends, however that ends.
-
-It is SQLite's own lock on an empty database, so it works wherever Python does and leaves nothing to clean up.
-"""
+"""One process at a time: a lock on a file that is released when its process ends, however that ends (filelock)."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from facelet.errors import InputError
 
 PAUSE_S = 0.05
 
 
-def take(path: Path) -> sqlite3.Connection | None:
-    """Takes the lock of a path and returns what lets go of it when closed; None where another holds it.
+def take(path: Path) -> ExitStack | None:
+    """Takes the lock of a path; None where another holds it.
 
     Args:
         path: the lock's own file; it and its folder are made.
+
+    Returns:
+        What releases the lock when it is closed, or at the end of its `with` block.
 
     Raises:
         InputError: the place cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            held.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            held.close()
-            raise
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            return None
-        raise InputError(f"{path}: cannot be written ({error}); give another place") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); give another place") from error
-    return held
+        return _acquired(path, timeout_s=0)
+    except Timeout:
+        return None
 
 
-def take_or_refuse(path: Path, busy: str) -> sqlite3.Connection:
-    """Takes the lock of a path as `take` does; where another holds it, says so.
+def take_or_refuse(path: Path, busy: str) -> ExitStack:
+    """Takes the lock of a path as `take` does; an error where another holds it.
 
     Raises:
         InputError: `busy`, or the place cannot be written.
@@ -61,7 +50,18 @@ def alone(path: Path) -> Iterator[None]:
     Raises:
         InputError: the place cannot be written.
     """
-    while (held := take(path)) is None:
-        time.sleep(PAUSE_S)
-    with closing(held):
+    with _acquired(path, timeout_s=-1):
         yield
+
+
+def _acquired(path: Path, timeout_s: float) -> ExitStack:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=timeout_s, thread_local=False)  # any thread may release it
+        held = ExitStack()
+        held.enter_context(lock.acquire(poll_interval=PAUSE_S))
+        return held
+    except Timeout:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); give another place") from error

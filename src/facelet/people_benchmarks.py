@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from facelet.evaluate.identification import IDENTIFICATION_FARS, RANKS, identify
 from facelet.evaluate.people_plots import clustering_png, identification_png, robustness_png
 from facelet.evaluate.people_report import PeopleReport, Row
 from facelet.evaluate.plots import roc_png
+from facelet.evaluate.png import Plot
 from facelet.evaluate.report import verify_pairs
 from facelet.evaluate.robustness import DEGRADATIONS, degrade
 from facelet.evaluate.verification import (
@@ -178,7 +180,9 @@ def measure_heldout(request: Request) -> PeopleReport:
         *clustering_rows,
     )
     curve = {card.name: (report.distances, report.same)}
-    return PeopleReport(setting, figures, rows, {"roc": roc_png(curve), "identification": cmc, "clustering": sweep})
+    return PeopleReport(
+        setting, figures, rows, {"roc": partial(roc_png, curve), "identification": cmc, "clustering": sweep}
+    )
 
 
 def measure_robustness(request: Request) -> PeopleReport:
@@ -225,7 +229,7 @@ def measure_robustness(request: Request) -> PeopleReport:
         {**setting, "view": 1, "seed": request.seed},
         figures,
         (("clean", _percent(clean)), ("threshold", f"{threshold:.4f}"), *rows),
-        {"robustness": robustness_png({model: accuracy})},
+        {"robustness": partial(robustness_png, {model: accuracy})},
     )
 
 
@@ -255,7 +259,7 @@ PEOPLE_BENCHMARKS: dict[str, PeopleBenchmark] = {
 
 def _identification(
     embeddings: NDArray[np.float32], person: NDArray[np.int64], model: str
-) -> tuple[dict[str, Any], tuple[Row, ...], bytes]:
+) -> tuple[dict[str, Any], tuple[Row, ...], Plot]:
     """Figures, rows and plot of one gallery."""
     found = identify_all(embeddings, person)
     fars = IDENTIFICATION_FARS if len(found.impostor) else {}  # without an impostor there is no false alarm
@@ -272,12 +276,12 @@ def _identification(
         *((f"rank-{rank}", _percent(rate)) for rank, rate in figures["rank"].items()),
         *((f"DIR at FAR {far}", _percent(rate)) for far, rate in figures["dir"].items()),
     )
-    return figures, rows, identification_png(found, model)
+    return figures, rows, partial(identification_png, found, model)
 
 
 def _clustering(
     request: Request, embeddings: NDArray[np.float32], person: NDArray[np.int64]
-) -> tuple[dict[str, Any], tuple[Row, ...], bytes]:
+) -> tuple[dict[str, Any], tuple[Row, ...], Plot]:
     """Figures, rows and plot of one tree."""
     card = request.embedder.card
     with request.progress("clustering") as advance:
@@ -303,7 +307,7 @@ def _clustering(
                 (f"pairwise F, {name}", _percent(score.pairwise_f)),
                 (f"threshold, clusters, {name}", f"{score.threshold:.4f}, {score.n_clusters:,}"),
             ]
-    return figures, tuple(rows), clustering_png(scores, at_card, card.name)
+    return figures, tuple(rows), partial(clustering_png, scores, at_card, card.name)
 
 
 def _couple_figures(request: Request, distances: NDArray[np.float32], same: NDArray[np.bool_]) -> dict[str, Any]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+from facelet.atomic import write_bytes_atomic
 from facelet.bench.measure import Row
+from facelet.evaluate.png import new_figure, png_bytes
 
 OURS, OTHERS = "tab:blue", "tab:gray"
 
 
 def plot_rows(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Writes a PNG with one bar per runtime, fastest on top."""
+    """Writes a PNG with one bar per runtime, fastest on top.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        InputError: the place cannot be written.
+    """
     settings = sorted({(row.threads, row.batch) for row in rows})
-    figure, axes = plt.subplots(1, len(settings), figsize=(5 * len(settings), 3.4), layout="constrained", squeeze=False)
+    figure = new_figure(5 * len(settings), 3.4)
+    axes = figure.subplots(1, len(settings), squeeze=False)
     for axis, (threads, batch) in zip(axes[0], settings, strict=True):
         here = sorted(
             (row for row in rows if (row.threads, row.batch) == (threads, batch)), key=lambda row: -row.median_ms
@@ -33,5 +36,4 @@ def plot_rows(rows: Sequence[Row], title: str, path: Path) -> None:
         axis.set_xscale("log")
         axis.margins(x=0.35)
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    write_bytes_atomic(path, png_bytes(figure, dpi=110))

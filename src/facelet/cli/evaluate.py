@@ -121,7 +121,7 @@ def evaluate(
         _record(embedder.model, report)
     show.value(report.to_dict())
     _print_table(show, report)
-    show.note(f"written: {', '.join(str(path) for path in files.values())}")
+    _note_files(show, files)
 
 
 def calibrate(
@@ -184,7 +184,15 @@ def _measure_people(request: Request, out: Path | None, show: Output) -> None:
     files = write_people_report(report, out or Path("runs") / "evaluate" / "-".join(parts))
     show.value(report.to_dict())
     show.table(f"{setting['model']} on {request.benchmark}", ("figure", "value"), report.rows)
+    _note_files(show, files)
+
+
+def _note_files(show: Output, files: dict[str, Path]) -> None:
+    from facelet.evaluate.png import NO_PLOTS, can_plot
+
     show.note(f"written: {', '.join(str(path) for path in files.values())}")
+    if not can_plot():
+        show.note(NO_PLOTS)
 
 
 def _check_own(model: Model) -> None:

@@ -99,11 +99,14 @@ def explore(
     _seed: SeedOption = 0,
 ) -> None:
     """Find the fastest engine for a model that fits a board."""
+    from facelet.evaluate.png import check_plots
     from facelet.fpga.boards import find_board
     from facelet.fpga.explore import explore as search
     from facelet.fpga.published import PEERS
 
     show = Output(json_, quiet)
+    if png is not None:
+        check_plots()
     target = find_board(board)
     name, shapes = _shapes(model, size, output, show)
     found = search(shapes, target, launch_per_layer=not one_launch)
@@ -177,6 +180,7 @@ def report(
 ) -> None:
     """Write the design report of a model on a board: layers, roofline, resources, energy."""
     from facelet.atomic import check_folder
+    from facelet.evaluate.png import NO_PLOTS, can_plot
     from facelet.fpga.boards import find_board
     from facelet.fpga.engine import EngineConfig
     from facelet.fpga.explore import explore as search
@@ -201,6 +205,8 @@ def report(
     made = design_report(name, shapes, config, target, chosen)
     for path in write_report(made, out):
         show.note(f"written: {path}")
+    if not can_plot():
+        show.note(NO_PLOTS)
     show.value(made.to_dict())
     slowest = sorted(made.layers, key=lambda cost: -cost.cycles)[:10]
     rows = [

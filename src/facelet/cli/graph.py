@@ -37,6 +37,7 @@ def inspect(
     _seed: SeedOption = 0,
 ) -> None:
     """Print a network's layers: shapes, parameters, MACs, memory."""
+    from facelet.evaluate.png import check_plots
     from facelet.graph.passes import optimise
     from facelet.graph.size import largest_live_bytes, layers
     from facelet.model_graph import file_graph
@@ -44,6 +45,8 @@ def inspect(
     show = Output(json_, quiet)
     if png is not None and png.suffix != ".png":
         raise InputError(f"--png {png}: give a file that ends in .png")
+    if png is not None:
+        check_plots()
     path, graph = file_graph(model, batch, size=parse_size(size), output=output)
     show_notes(show, path, graph)
     graph = graph if raw else optimise(graph)

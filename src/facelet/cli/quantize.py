@@ -55,6 +55,7 @@ def quantize(
     from facelet.atomic import check_folder
     from facelet.backends import run_graph
     from facelet.cli.graph import open_for, planes_for, write_changed
+    from facelet.evaluate.png import check_plots
     from facelet.graph.passes import optimise
     from facelet.model_files import load_model
     from facelet.model_graph import model_graph
@@ -73,6 +74,7 @@ def quantize(
         refuse_idle(context, "without --distil", "--learning-rate")
     if report is not None:
         check_folder(report)
+        check_plots()
     found = load_model(model)
     target = out or Path(f"{found.card.name}_int8.onnx")
     check_model_out(target, model)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING
 
 from facelet.atomic import write_bytes_atomic
+from facelet.evaluate.png import new_figure, png_bytes
 from facelet.graph.ir import Graph
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"Conv": "#9ecae1", "FusedConv": "#9ecae1", "Gemm": "#9ecae1", "Concat": "#c7e9c0", "Add": "#c7e9c0"}
 OTHER = "#e8e8e8"
@@ -28,11 +28,8 @@ def plot_graph(graph: Graph, path: Path) -> None:
         InputError: the place cannot be written.
     """
     figure = draw_graph(graph)
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
     dpi = min(DPI, LARGEST_SIDE / max(figure.get_size_inches()))
-    figure.savefig(stream, dpi=dpi, format="png", metadata={"Software": None})
-    write_bytes_atomic(path, stream.getvalue())
+    write_bytes_atomic(path, png_bytes(figure, dpi))
 
 
 def draw_graph(graph: Graph) -> Figure:
@@ -49,7 +46,9 @@ def draw_graph(graph: Graph) -> Figure:
         for position, name in enumerate(names)
     }
     widest = max(len(names) for names in rows.values())
-    figure = Figure(figsize=(max(4, widest * COLUMN), (len(rows) + 1) * ROW), layout="constrained")
+    figure = new_figure(max(4, widest * COLUMN), (len(rows) + 1) * ROW)
+    from matplotlib.patches import Rectangle
+
     axis = figure.add_subplot()
     labels = {name: ("input", name) for name in graph.inputs} | {node.output: (node.op, "") for node in graph.nodes}
     for name, (x, y) in place.items():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from facelet.atomic import write_bytes_atomic
+from facelet.evaluate.png import new_figure, png_bytes
 
 ROW = 0.22
 
@@ -24,8 +21,7 @@ def plot_noise(names: Sequence[str], snr_db: Sequence[float], title: str, path: 
     Raises:
         InputError: the place cannot be written.
     """
-    figure = Figure(figsize=(8, 1.2 + ROW * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1.2 + ROW * len(names))
     axes = figure.add_subplot()
     axes.barh(range(len(names)), list(snr_db), color="#4477aa")
     axes.set_yticks(range(len(names)), labels=list(names), fontsize=7)
@@ -33,6 +29,4 @@ def plot_noise(names: Sequence[str], snr_db: Sequence[float], title: str, path: 
     axes.set_xlabel("signal to noise, dB")
     axes.set_title(title, parse_math=False)
     axes.grid(axis="x", alpha=0.3)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100, metadata={"Software": None})
-    write_bytes_atomic(path, stream.getvalue())
+    write_bytes_atomic(path, png_bytes(figure))

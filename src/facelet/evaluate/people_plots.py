@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from facelet.evaluate.clustering import ClusterScores
 from facelet.evaluate.identification import Identification
-from facelet.evaluate.plots import png_bytes
+from facelet.evaluate.png import new_figure, png_bytes
 from facelet.evaluate.robustness import DEGRADATIONS
 
 CMC_RANKS = 20
@@ -18,7 +17,7 @@ CMC_RANKS = 20
 
 def identification_png(found: Identification, title: str) -> bytes:
     """Returns the cumulative match curve, and beside it the identification rate over the false alarm rate."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     closed, opened = figure.subplots(1, 2)
     ranks = range(1, CMC_RANKS + 1)
     closed.plot(ranks, [found.rank_rate(rank) for rank in ranks], marker=".")
@@ -40,7 +39,7 @@ def clustering_png(scores: Sequence[ClusterScores], at_card: ClusterScores | Non
         at_card: drawn as a line at its threshold; None for no line.
         title: above the plot.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = new_figure(6, 4)
     axes = figure.add_subplot()
     x = [float(score.threshold or 0) for score in scores]
     axes.plot(x, [score.bcubed_f for score in scores], label="BCubed F")
@@ -61,7 +60,7 @@ def robustness_png(accuracies: Mapping[str, Mapping[str, Mapping[str, float]]]) 
     Args:
         accuracies: by model, then degradation, then strength as text: a fraction.
     """
-    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    figure = new_figure(15, 3.6)
     panels = figure.subplots(1, len(DEGRADATIONS), sharey=True)
     for axes, (name, degradation) in zip(panels, DEGRADATIONS.items(), strict=True):
         places = range(len(degradation.axis))

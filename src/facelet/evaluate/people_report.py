@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facelet.atomic import write_bytes_atomic, write_text_atomic
+from facelet.evaluate.png import Plot, can_plot
 
 Row = tuple[str, str]
 
@@ -20,13 +21,13 @@ class PeopleReport:
         setting: how it was measured: model, benchmark, detector, hashes.
         figures: what was measured; rates and accuracies are fractions in [0, 1].
         rows: the figures that matter most, for people: name and value.
-        plots: PNG by name without suffix; not in the JSON.
+        plots: what draws each PNG, by name without suffix; not in the JSON.
     """
 
     setting: dict[str, Any]
     figures: dict[str, Any]
     rows: tuple[Row, ...]
-    plots: dict[str, bytes] = field(repr=False)
+    plots: dict[str, Plot] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object: `setting` first, then the figures."""
@@ -36,14 +37,17 @@ class PeopleReport:
 def write_people_report(report: PeopleReport, out: Path) -> dict[str, Path]:
     """Writes `report.json` and the plots into a folder, each whole or not at all.
 
+    Without matplotlib the plots are left out.
+
     Returns:
         The files by what they are: "report" and the plots' names.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    files = {"report": out / "report.json", **{name: out / f"{name}.png" for name in report.plots}}
+    plots = report.plots if can_plot() else {}
+    files = {"report": out / "report.json", **{name: out / f"{name}.png" for name in plots}}
     write_text_atomic(files["report"], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    for name, content in report.plots.items():
-        write_bytes_atomic(files[name], content)
+    for name, draw in plots.items():
+        write_bytes_atomic(files[name], draw())
     return files

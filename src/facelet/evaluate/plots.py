@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from facelet.evaluate.png import new_figure, png_bytes
 from facelet.evaluate.verification import auc, roc
 
 _GENUINE, _IMPOSTOR = "tab:blue", "tab:orange"
@@ -24,7 +22,7 @@ def roc_png(curves: Mapping[str, tuple[NDArray[np.float32], NDArray[np.bool_]]])
     Raises:
         ProtocolError: a curve without genuine or without impostor pairs.
     """
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = new_figure(6, 5)
     axes = figure.add_subplot()
     lowest = 1.0
     for name, (distances, same) in curves.items():
@@ -49,7 +47,7 @@ def distance_histogram_png(
         threshold: drawn as a line.
         title: above the plot.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = new_figure(6, 4)
     axes = figure.add_subplot()
     bins = np.linspace(0, max(2.0, float(distances.max())), 81).tolist()
     axes.hist(distances[same], bins, color=_GENUINE, alpha=0.6, label=f"genuine ({int(same.sum())})")
@@ -58,11 +56,3 @@ def distance_histogram_png(
     axes.set(xlabel="squared distance of unit embeddings", ylabel="pairs", title=title)
     axes.legend(fontsize="small")
     return png_bytes(figure)
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """Returns the drawn figure; equal figures give equal bytes."""
-    stream = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from facelet.atomic import write_bytes_atomic, write_text_atomic
 from facelet.data.pairs import Pairs
+from facelet.evaluate.plots import distance_histogram_png, roc_png
+from facelet.evaluate.png import can_plot
 from facelet.evaluate.verification import (
     FARS,
     auc,
@@ -127,16 +129,19 @@ def verify_pairs(
 def write_report(report: VerificationReport, out: Path) -> dict[str, Path]:
     """Writes `report.json`, `roc.png` and `distances.png` into a folder, each whole or not at all.
 
+    Without matplotlib the two plots are left out.
+
     Returns:
         The files by what they are: "report", "roc", "distances".
 
     Raises:
         InputError: the folder cannot be written.
     """
-    from facelet.evaluate.plots import distance_histogram_png, roc_png
-
-    files = {"report": out / "report.json", "roc": out / "roc.png", "distances": out / "distances.png"}
+    files = {"report": out / "report.json"}
     write_text_atomic(files["report"], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    if not can_plot():
+        return files
+    files |= {"roc": out / "roc.png", "distances": out / "distances.png"}
     title = str(report.setting.get("title", report.setting.get("model", "")))
     write_bytes_atomic(files["roc"], roc_png({title: (report.distances, report.same)}))
     threshold = float(np.mean(report.fold_thresholds))

@@ -19,8 +19,8 @@ img { width: 100%; } p.note { color: #57606a; }
 """
 
 
-def report_page(report: DesignReport, picture: bytes) -> str:
-    """The report's HTML, with its picture inside."""
+def report_page(report: DesignReport, picture: bytes | None) -> str:
+    """The report's HTML, with its picture inside where there is one (PNG)."""
     board, used = report.board, report.used
     energy = "no published power" if report.energy_mj is None else f"{report.energy_mj:.1f} mJ"
     total = [
@@ -47,7 +47,10 @@ def report_page(report: DesignReport, picture: bytes) -> str:
     ]
     beside = _table(("engine", "net", "frames per second", "source"), peers) if peers else "<p>None is known.</p>\n"
     headings = (*(key.replace("_", " ") for key in keys), "ms", "bound")
-    encoded = base64.b64encode(picture).decode()
+    image = ""
+    if picture is not None:
+        encoded = base64.b64encode(picture).decode()
+        image = f'<img alt="roofline, resources and time per layer, estimated" src="data:image/png;base64,{encoded}">\n'
     title = f"{report.model} on {board.name}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -56,8 +59,7 @@ def report_page(report: DesignReport, picture: bytes) -> str:
         f"board. Engine: {html.escape(str(report.config))}; {html.escape(report.chosen_by)}.</p>\n"
         f"<h2>In all (estimated)</h2>\n{_table(('figure', 'value'), total)}"
         f"<h2>Resources (estimated)</h2>\n{_table(('resource', 'used', 'usable', 'share'), resources)}"
-        f'<img alt="roofline, resources and time per layer, estimated" src="data:image/png;base64,{encoded}">\n'
-        f"<h2>Layers (estimated)</h2>\n{_table(headings, layers)}"
+        f"{image}<h2>Layers (estimated)</h2>\n{_table(headings, layers)}"
         f"<h2>Published by others on this board</h2>\n{beside}"
         f"<h2>Where the board's figures come from</h2>\n"
         f"{_table(('figure', 'value', 'source'), [(n, str(getattr(board, n)), s) for n, s in board.sources.items()])}"

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import io
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, PercentFormatter
-
+from facelet.evaluate.png import new_figure, png_bytes
 from facelet.fpga.cost import DENSE, DEPTHWISE, POOL
 from facelet.fpga.explore import Exploration
 from facelet.fpga.report import DesignReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import PercentFormatter
 
 COLOURS = {DENSE: "tab:blue", DEPTHWISE: "tab:orange", POOL: "tab:green"}
 
 
 def pareto_png(found: Exploration, model: str) -> bytes:
     """Time per frame over the largest share of a resource: what fits, the front, the fastest."""
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = new_figure(7, 4.6)
     axis = figure.add_subplot()
     axis.scatter([c.share for c in found.fitting], [c.ms for c in found.fitting], s=6, c="#c3c9d0", label="fits")
     axis.step(
@@ -39,21 +39,21 @@ def pareto_png(found: Exploration, model: str) -> bytes:
         title=f"{model} on {found.board.name}; what binds: {found.binding}",
         yscale="log",
     )
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.xaxis.set_major_formatter(_percent(decimals=0))
     _plain_log(axis)
     axis.legend()
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def report_png(report: DesignReport) -> bytes:
     """Roofline and resource bars above, time per layer below."""
-    figure = Figure(figsize=(12, 8.5), layout="constrained")
+    figure = new_figure(12, 8.5)
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
     _roofline(figure.add_subplot(grid[0, 0]), report)
     _resources(figure.add_subplot(grid[0, 1]), report)
     _layers(figure.add_subplot(grid[1, :]), report)
     figure.suptitle(f"{report.model} on {report.board.name}: {report.config} (all figures estimated)", parse_math=False)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _roofline(axis: Axes, report: DesignReport) -> None:
@@ -84,7 +84,7 @@ def _resources(axis: Axes, report: DesignReport) -> None:
     axis.bar_label(bars, [f"{share:.0%}" for share in shares.values()])
     axis.axhline(1, color="tab:red", lw=1)
     axis.set(ylim=(0, 1.12), title="Share of what is usable (estimated)")
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.yaxis.set_major_formatter(_percent())
 
 
 def _layers(axis: Axes, report: DesignReport) -> None:
@@ -112,14 +112,15 @@ def _layers(axis: Axes, report: DesignReport) -> None:
 
 def _plain_log(axis: Axes) -> None:
     """Ticks at 1, 2 and 5 of each decade of the y axis, as plain numbers."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
+
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axis.yaxis.set_minor_formatter("")
     axis.grid(alpha=0.3, which="both")
 
 
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=100, format="png", metadata={"Software": None})
-    return stream.getvalue()
+def _percent(decimals: int | None = None) -> PercentFormatter:
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(1, decimals=decimals)

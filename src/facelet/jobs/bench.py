@@ -80,6 +80,7 @@ def bench(config: Bench, *, on: Events = SILENT) -> BenchResult:
     from facelet.bench.measure import measure
     from facelet.bench.onnx_file import as_onnx
     from facelet.bench.plot import plot_rows
+    from facelet.evaluate.png import NO_PLOTS, can_plot
     from facelet.model_files import load_model
 
     check_config(config)
@@ -111,14 +112,19 @@ def bench(config: Bench, *, on: Events = SILENT) -> BenchResult:
         write_text_atomic(config.out / "bench.json", json.dumps(result.to_dict(), indent=1) + "\n")
 
     write()  # the rows are kept even where the layers fail
-    plot_rows(result.rows, found.card.name, config.out / "bench.png")
+    written = [config.out / "bench.json"]
+    if can_plot():
+        written.append(config.out / "bench.png")
+        plot_rows(result.rows, found.card.name, written[-1])
+    else:
+        on.note(NO_PLOTS)
     if config.layers is not None:
         from facelet.bench.layers import layer_times
 
         with on.progress("layers"):
             result.layers.extend(layer_times(path, config.layers, n_threads) for n_threads in config.threads or (1,))
         write()
-    on.note(f"written: {config.out / 'bench.json'}, {config.out / 'bench.png'}")
+    on.note(f"written: {', '.join(map(str, written))}")
     return result
 
 

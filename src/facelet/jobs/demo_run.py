@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,10 +148,11 @@ def run_demo(options: RunDemo, on: Events) -> Demo:
         name=f"{options.student}{MARK}",
     )
     check_pairs(options.n_pairs)
-    with closing(take_or_refuse(options.out / LOCK, f"{options.out}: another demo runs there")):
+    with take_or_refuse(options.out / LOCK, f"{options.out}: another demo runs there"):
         _check_own(folder, folder / OPTIONS_FILE)
         if folder.exists():
-            take_folder(folder).close()  # refused while `distill` goes on with an earlier demo's student
+            with take_folder(folder):  # an error while `distill` continues an earlier demo's student
+                pass
         # that student goes only when all else is well
         check_options(replace(distillation, out=folder.with_name("new-student")))
         return _run_alone(options, distillation, on)

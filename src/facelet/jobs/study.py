@@ -65,10 +65,12 @@ def study(config: RunStudy, *, on: Events = SILENT) -> dict[str, Any]:
 
     from facelet.atomic import check_folder
     from facelet.backends import check_backend
+    from facelet.evaluate.png import check_plots
     from facelet.studies import STUDIES
     from facelet.studies.study import Context
 
     check_config(config)
+    check_plots()
     if config.name not in STUDIES:
         raise UnknownNameError("study", config.name or "", STUDIES)
     if config.quick:
@@ -117,10 +119,13 @@ def rebuild_pages(out: Path) -> list[str]:
     """Writes the plot and page of every study in a folder again from its JSON; returns their names.
 
     Raises:
+        MissingExtraError: matplotlib is not installed.
         InputError: no results, or damaged ones.
     """
+    from facelet.evaluate.png import check_plots
     from facelet.studies import STUDIES
 
+    check_plots()
     made = []
     for one in STUDIES.values():
         path = out / f"{one.name}.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.embedder import Embedder
@@ -19,6 +19,9 @@ from facelet.studies.croppings import AFFINE, CENTRE, CROPPINGS, SQUARE, is_rand
 from facelet.studies.failures import FAILED, policies
 from facelet.studies.seeds import apart_by
 from facelet.studies.study import Context, Row, Study, check_distinct
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Vectors = NDArray[np.float32]
 Kind = tuple[str, int]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from facelet.backends import network_input
 from facelet.canvas import canvas_inputs
@@ -23,6 +22,9 @@ from facelet.studies.arm_marks import arm_of_its_own, graphs_key
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES, QUICK_SHARES = (0.9, 0.75, 0.5), (0.5,)
 """Of the hidden channels that stay."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
@@ -11,6 +12,9 @@ from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy
 from facelet.quantize.calibrate import unit
 from facelet.studies.study import Context, Row, Study, aligned_crops, check_distinct
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3

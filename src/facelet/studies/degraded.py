@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.embedder import Embedder
@@ -16,6 +16,9 @@ from facelet.model_files import load_model
 from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled, going_on
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES, QUICK_SHARES = (0.0, 0.1, 0.3, 0.6), (0.0, 0.3)
 """Of pictures that are made worse, one arm each."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from facelet.data.synthetic_transfer import synthetic_transfer_set
 from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds, plot_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARMS = ("mse", "cosine", "huber", "mse+relational", "mse+contrastive", "mse+margin")
 """Of `facelet distill --loss`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
@@ -21,6 +22,9 @@ from facelet.studies.arms import (
 )
 from facelet.studies.seeds import over_seeds, plot_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WHOLE = 0
 FIRST, QUICK_FIRST = (WHOLE, 64, 48), (WHOLE, 64)

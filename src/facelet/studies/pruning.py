@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.evaluate.verification import fold_accuracy, pair_distances, tar_at_far
@@ -18,6 +18,9 @@ from facelet.quantize.calibrate import embedding_error
 from facelet.studies.arms import Accuracy, recovered
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study, check_distinct
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARMS = tuple(kinds for size in range(len(KINDS) + 1) for kinds in combinations(KINDS, size))
 """Every combination of kinds of layers to remove."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,7 +168,7 @@ class Search:
                 time.sleep(PAUSE_S)  # another process is at the last ones; should it end early, they are ours
                 continue
             trial, lock = taken
-            with closing(lock):
+            with lock:
                 try:
                     value = objective(Attempt(trial))
                 except StoppedEarlyError:
@@ -176,7 +176,7 @@ class Search:
                 else:
                     self._study.tell(trial, value)
 
-    def _next(self, wanted: int) -> tuple[optuna.trial.Trial, sqlite3.Connection] | None:
+    def _next(self, wanted: int) -> tuple[optuna.trial.Trial, ExitStack] | None:
         """A trial that was left behind, or else a new one, with its lock; None where there are enough."""
         import optuna
         from optuna.trial import TrialState

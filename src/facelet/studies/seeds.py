@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from facelet.studies.study import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def over_seeds(rows: Sequence[Row], figures: Sequence[str], apart: Sequence[str]) -> Row:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
@@ -17,6 +17,9 @@ from facelet.embedder import Embedder
 from facelet.evaluate.verification import all_couples, eer, tar_at_far
 from facelet.studies.arms import AS_SHIPPED, BATCH, Accuracy, check_one_size, distilled, mean_cosine
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TENTHS = {"first tenth": 0.0, "second tenth": HELDOUT_FRACTION}
 """Groups of people, and where the hashes of their names begin; the first is the one of the benchmark heldout."""

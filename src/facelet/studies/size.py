@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from typing import TYPE_CHECKING, Any
 
 from facelet.model_files import SHIPPED_MODELS, load_model
 from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
@@ -16,6 +11,11 @@ from facelet.studies.labels import label_points
 from facelet.studies.opencl_ms import opencl_ms
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "width": ("0.5", "0.75", "1.5"),
@@ -154,6 +154,8 @@ def _frame(axes: Axes) -> None:
 
 def _scale_by_logarithm(axes: Axes, axis: Axis) -> None:
     """With plain numbers as ticks."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.atomic import write_bytes_atomic
 from facelet.data.pairs import Pairs
 from facelet.data.transfer import TransferSet
 from facelet.errors import InputError
+from facelet.evaluate.png import new_figure, png_bytes
 from facelet.faces.align import align, center_crop
 from facelet.faces.crops import Advance
 from facelet.faces.detect import Face
 from facelet.model import Card
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 Progress = Callable[[str], AbstractContextManager[Advance]]
@@ -140,12 +141,9 @@ def save_plot(study: Study, rows: list[Row], path: Path) -> None:
 
 def drawn_png(draw: Callable[[Figure], None]) -> bytes:
     """A figure, once drawn, as PNG; the same drawing gives the same bytes."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5)
     draw(figure)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    return stream.getvalue()
+    return png_bytes(figure, dpi=110)
 
 
 def page(study: Study, result: dict[str, Any], notes: str) -> str:

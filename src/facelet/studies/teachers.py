@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
@@ -17,6 +16,9 @@ from facelet.studies.arms import BATCH, MIXING, Accuracy, distilled
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study, check_distinct
 from facelet.train.targets import fit_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS, QUICK_STEPS = 600, 8
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from facelet.canvas import embed_canvas
@@ -26,6 +26,9 @@ from facelet.studies.arms import (
 )
 from facelet.studies.seeds import over_seeds
 from facelet.studies.study import Context, Row, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZES = (1_000, 4_000, 16_000)
 """Crops of the smaller arms; the last arm takes all that are not held out."""

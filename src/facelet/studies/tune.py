@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from facelet.errors import DivergedError, training_extra
 from facelet.lock import alone
@@ -22,6 +19,9 @@ from facelet.studies.search import Attempt, Knob, Search, StoppedEarlyError, Tri
 from facelet.studies.study import Context, Row, Study
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from facelet.train.loop import Tick
 
 KNOBS: dict[str, Knob] = {
@@ -181,6 +181,8 @@ def _draw_importance(axes: Axes, row: Row) -> None:
 
 def _draw_trials(axes: Axes, rows: list[Row]) -> None:
     """Finished trials coloured by their value, the defaults black, those that were stopped early grey and open."""
+    from matplotlib import colormaps
+
     done = [row["cosine"] for row in rows if row["cosine"] is not None] or [0.0]
     low, span = min(done), max(max(done) - min(done), 1e-9)
     places = np.arange(len(KNOBS) + 1)

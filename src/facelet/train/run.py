@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,8 +142,8 @@ def train_triplet(
         return _run(options, task, transfer, steps, fresh, "", command, watch, on_tick, [])
 
 
-def take_folder(folder: Path) -> sqlite3.Connection:
-    """Takes a run's folder; closing what comes back lets go of it.
+def take_folder(folder: Path) -> ExitStack:
+    """Takes a run's folder; what comes back releases it at the end of its `with` block.
 
     Raises:
         InputError: another process trains there, or the place cannot be written.
@@ -160,7 +159,7 @@ def own_folder(options: LoopOptions) -> Iterator[None]:
         InputError: another process trains there, or the place cannot be written.
         CheckpointError: another process has ended there since the options were checked.
     """
-    with closing(take_folder(options.out)):
+    with take_folder(options.out):
         check_checkpoint(options)
         if not options.resume:
             told = {name: value for name, value in plain_options(options).items() if name != "resume"}
