@@ -17,9 +17,11 @@ demo: $(STAMP) ## distil a student on synthetic faces and compare it: about five
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
-check: $(STAMP) ## lint, format and types
+check: $(STAMP) ## lint, format, spelling, English and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell src docs README.md CHANGELOG.md
+	$(BIN)/python tests/calques.py
 	$(BIN)/mypy
 
 clean: ## remove the environment, the caches and what the commands wrote

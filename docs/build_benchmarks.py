@@ -22,7 +22,7 @@ turns, medians. The ratio is onnxruntime's time over the runtime's: above 1 is f
     facelet bench MODEL --backend openvino --backend ncnn --backend opencl:pocl-3.1 --backend opencl:pocl-3.0 \\
         --backend opencl:intel --threads 1 --threads 2 --batch 1 --batch 32 --blocks 4 --layers pocl-3.0
 
-OpenVINO is told to compute in float32 (its default on such processors is bfloat16). `opencl:pocl-3.0` is PyPI's PoCL,
+OpenVINO is set to float32 (its default on such processors is bfloat16). `opencl:pocl-3.0` is PyPI's PoCL,
 the default, `opencl:pocl-3.1` Debian's, `opencl:intel` Intel's runtime from PyPI. "cold" is from an empty cache to the
 first embedding, with the check of every tensor against NumPy; "warm" the same with the cache.
 A virtual machine of two cores (AMD EPYC, family 26, AVX-512) that other work shares: ratios hold better than

@@ -43,8 +43,8 @@ WHAT = {
     "YuNet), and on from there for 439,000 in 108 minutes of one CPU core.",
     "mobilenet_v2_050": "Keras-style MobileNetV2 of width 0.5 with a 128-d embedding: the original work's larger student. Trained for 511,000 views (95.30 % on LFW by YuNet), and on from there for 1.2 million in 95 minutes of one CPU core (96.45 %), 1.4 million in 88 (97.32 %), 0.6 million in 26 (97.62 %) and 2.3 million in 110.",
     "mobilenet_v2_035": "Keras-style MobileNetV2 of width 0.35 with a 128-d embedding: the original work's smaller student. Trained for 511,000 views (93.80 % on LFW by YuNet), and on from there for 1.8 million in 88 minutes of one CPU core (96.25 %), 2.6 million in 110 (97.25 %), 2.4 million in 108 (97.20 %), and 2.2 million in 115 (97.23 %), all with 96 pixels; since then it sees 128, learned in 2.6 million views, 100 minutes of two cores ([why](../adr/0019-the-smaller-mobilenet-sees-128-pixels.md)).",
-    "facelet_s": "This project's own student under 0.87 M parameters and 60 M MACs: the default model. Each of its runs went on from the file before: 269,000 views on one CPU core (97.48 % on LFW by YuNet), 511,000 more there (98.72 %), 2.1 million in 6.3 minutes of one H100 ([the command](../distillation.md#on-a-gpu)), 237,000 at a low rate on a CPU core again (the mean of the weights before and after that went on), 1.1 million in 91 minutes of one core through [compiled kernels](../distillation.md#what-a-step-costs), and 1.0 million in 95 minutes alike.",
-    "facelet_xs": "This project's own student under 0.50 M parameters and 40 M MACs. Each of its runs went on from the file before: 665,000 views on one CPU core (97.98 % on LFW by YuNet), 2.1 million in 6.3 minutes of one H100 ([the command](../distillation.md#on-a-gpu)), 314,000 at a low rate on a CPU core again (the mean of the weights before and after that went on), and 1.4 million in 91 minutes of one core through [compiled kernels](../distillation.md#what-a-step-costs).",
+    "facelet_s": "This project's own student under 0.87 M parameters and 60 M MACs: the default model. Each of its runs was fine-tuned from the file before: 269,000 views on one CPU core (97.48 % on LFW by YuNet), 511,000 more there (98.72 %), 2.1 million in 6.3 minutes of one H100 ([the command](../distillation.md#on-a-gpu)), 237,000 at a low rate on a CPU core again (the next run started from the mean of the weights before and after), 1.1 million in 91 minutes of one core through [compiled kernels](../distillation.md#what-a-step-costs), and 1.0 million in 95 minutes alike.",
+    "facelet_xs": "This project's own student under 0.50 M parameters and 40 M MACs. Each of its runs was fine-tuned from the file before: 665,000 views on one CPU core (97.98 % on LFW by YuNet), 2.1 million in 6.3 minutes of one H100 ([the command](../distillation.md#on-a-gpu)), 314,000 at a low rate on a CPU core again (the next run started from the mean of the weights before and after), and 1.4 million in 91 minutes of one core through [compiled kernels](../distillation.md#what-a-step-costs).",
     "facelet_s_int8": "facelet_s with 8-bit integers for weights and activations, calibrated on 64 crops of the transfer set, without further training: the same integers on every executor, see [quantization](../quantization.md).",
     "facelet_xs_int8": "facelet_xs with 8-bit integers for weights and activations, calibrated on 64 crops of the transfer set, without further training, see [quantization](../quantization.md).",
 }
@@ -261,7 +261,7 @@ def landmarks_page() -> str:
     lines = [
         *head(model, LANDMARKS_WHAT, rows),
         "",
-        "What it is worth on LFW: [evaluation](../evaluation.md#landmarks-placed-anew), and the rows of each model's page.",
+        "What it is worth on LFW: [evaluation](../evaluation.md#landmark-refinement), and the rows of each model's page.",
         "",
         "## How it was made",
         "",
@@ -280,7 +280,7 @@ def landmarks_page() -> str:
         "## Limits",
         "",
         "- It learned from crops moved by 3 degrees, 5 % and 2.5 pixels of 112 (standard deviations, in three of ten twice as",
-        "  far); how it mends what lies farther off: [measured](../evaluation.md#landmarks-placed-anew). What shows no face stays without one.",
+        "  far); how it mends what lies farther off: [measured](../evaluation.md#landmark-refinement). What shows no face stays without one.",
         "- Trained on small, mostly frontal faces; how it does on profiles has not been measured.",
         "",
     ]

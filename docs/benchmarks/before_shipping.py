@@ -29,7 +29,7 @@ OTHER_TENTHS = tuple(start / 10 for start in range(1, 7))
 
 
 def heldout_tar(embedder: Embedder, transfer: TransferSet, start: float, *, anew: bool = False) -> float:
-    """TAR at FAR 1e-3 over all couples of a tenth of the labelled people, their crops as they come or laid anew."""
+    """TAR at FAR 1e-3 over all couples of a tenth of the labelled people, their crops as they come or re-aligned."""
     people, index = heldout_people(transfer, start=start)
     crops: NDArray[np.uint8] = np.asarray(transfer.crops[index])
     if anew:
@@ -53,7 +53,7 @@ def view1(embedder: Embedder, lfw: Path, detector: str, yunet: Path) -> tuple[fl
 def main(lfw: Path, data: Path, yunet: Path, *models: str) -> None:
     """Prints one row for each model."""
     transfer = open_transfer_set(data, cache_dir())
-    heads = ["held-out TAR", "laid anew", "six other tenths"]
+    heads = ["held-out TAR", "re-aligned", "six other tenths"]
     heads += [f"{detector}: accuracy, AUC, TAR" for detector in DETECTORS]
     print("| | " + " | ".join(heads) + " |" + "\n|---" + "|---" * len(heads) + "|", flush=True)  # noqa: T201
     for model in models:

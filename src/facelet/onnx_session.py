@@ -9,7 +9,7 @@ def open_session(model: str | bytes, threads: int | None = None) -> Any:
     """An `onnxruntime.InferenceSession`.
 
     On x86 processors without VNNI onnxruntime adds pairs of 8-bit products into 16 bits, which overflow, unless it is
-    told to be precise.
+    set to be precise.
 
     Args:
         model: a file's path, or the bytes of one.

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 Kind = tuple[str, int]
-"""Template with landmarks and side: nets of one kind eat the same crops."""
+"""Template with landmarks and side: nets of one kind take the same crops."""
 
 RECIPES = {"aligned": "standard", "unaligned": "unaligned", "both": "both"}
 """What a net is trained on, and the recipe of its views."""
 
 STEPS, QUICK_STEPS = 400, 4
 LEARNING_RATE = 2e-3
-"""Half of a fresh net's, as the nets go on from trained weights."""
+"""Half of an untrained net's, as the nets are fine-tuned."""
 
 CHUNK = 256
 """Photos whose crops are held at a time."""
@@ -217,11 +217,11 @@ ALIGNMENT = Study(
     title="What alignment is worth",
     question="The original work found that leaving the affine step out costs only a modest amount. Here nets that "
     "were trained on aligned crops meet crops that are aligned ever less well, and so do three nets that differ in "
-    f"what they saw: the first model goes on from its weights for {STEPS} steps of {BATCH} crops (a short schedule, "
+    f"what they saw: the first model is fine-tuned for {STEPS} steps of {BATCH} crops (a short schedule, "
     "the same for each), shown aligned views, views that lie as the square around a detector's box does "
-    "(`--recipe unaligned`), or one or the other by a coin (`--recipe both`), and is always told what the second model "
-    "says of the aligned crop. Seeds differ in the crops that are drawn for that training, their order and their "
-    "views; and in the noise of the landmarks.",
+    "(`--recipe unaligned`), or one or the other by a coin (`--recipe both`), and its target is always the second "
+    "model's embedding of the aligned crop. Seeds differ in the crops that are drawn for that training, their order "
+    "and their views; and in the noise of the landmarks.",
     models=("mobilenet_v2_035", "facelet_s", "mobilenet_v2_050", "nn4_small2"),
     columns=(
         ("model", "model"),

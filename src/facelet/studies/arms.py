@@ -57,7 +57,7 @@ def distilled(
 ) -> Path:
     """Distils a student for a number of steps and returns its `model.onnx`.
 
-    A finished arm is taken as it lies there, a broken one goes on from its checkpoint: a study resumes by being
+    A finished arm is taken as it lies there, a broken one continues from its checkpoint: a study resumes by being
     run again with the same `--out`. While another process makes the arm, this one waits.
 
     Args:
@@ -132,7 +132,7 @@ def net_sizes(student: str) -> tuple[int, int]:
 
 
 def going_on(model: Model) -> dict[str, Any]:
-    """Options of an arm that goes on from a file: the net that it is named after, at its own resolution."""
+    """Options of an arm that is fine-tuned from a file: the net that it is named after, at its own resolution."""
     with training_extra():
         from facelet.nets.scaled import at_resolution
 
@@ -224,7 +224,7 @@ class Accuracy:
         return embedder.embed(self.crops(embedder.card))
 
     def crops(self, card: Card) -> NDArray[np.uint8]:
-        """The crop of every photo that a model of this card eats, `(n_images, h, w, 3)`."""
+        """The crop of every photo that a model of this card takes, `(n_images, h, w, 3)`."""
         key = (card.template, card.height, card.width)
         if key not in self._crops:
             self._crops = {key: aligned_crops(self.context, card)}  # of the last alignment only: they are large

@@ -20,7 +20,7 @@ def over_seeds(rows: Sequence[Row], figures: Sequence[str], apart: Sequence[str]
     Args:
         rows: of one arm, one a seed.
         figures: keys to take.
-        apart: those of them whose spread is told, as `KEY_apart`; None with one seed.
+        apart: those of them whose spread is reported, as `KEY_apart`; None with one seed.
     """
     each = {key: [row[key] for row in rows] for key in figures}
     means = {key: float(np.mean(values)) for key, values in each.items()}

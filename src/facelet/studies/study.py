@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Progress = Callable[[str], AbstractContextManager[Advance]]
-"""Opens a progress bar with a title; what it yields is told `(done, total)`."""
+"""Opens a progress bar with a title; what it yields is called with `(done, total)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def check_distinct(names: Sequence[str]) -> None:
 
 
 def aligned_crops(context: Context, card: Card) -> NDArray[np.uint8]:
-    """The crop of every photo that a model of this card eats, `(n, h, w, 3)`; the centre where no face was found."""
+    """The crop of every photo that a model of this card takes, `(n, h, w, 3)`; the centre where no face was found."""
     photos, size = context.photos, (card.height, card.width)
     crops = np.empty((len(photos.faces), *size, 3), np.uint8)
     with context.progress("crops") as advance:
