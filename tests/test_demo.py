@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import onnx
@@ -13,8 +12,12 @@ import pytest
 
 from conftest import Ended
 from facelet import model_files
+from facelet.canvas import embed_canvas
+from facelet.data.synthetic import synthetic_pairs
+from facelet.embedder import Embedder
+from facelet.evaluate.report import verify_pairs
 from facelet.jobs.demo_run import LOCK as DEMO_LOCK
-from facelet.jobs.demo_run import MARK
+from facelet.jobs.demo_run import MARK, PAIRS_SEED_STEP
 from facelet.lock import take
 from facelet.train.files import LOCK
 from tiny_models import tiny_card, tiny_onnx
@@ -40,14 +43,15 @@ def test_the_whole_way(cli: Callable[..., Ended], teacher: Path, tmp_path: Path)
     found = json.loads(ended.out)
     roles = [model["role"] for model in found["models"]]
     assert roles[:3] == ["teacher", "fresh student", "distilled student"]
-    for model in found["models"]:
-        assert 0 <= model["synthetic"]["accuracy"] <= 1
-        assert model["synthetic"]["n_pairs"] == 40
+    pairs, crops = synthetic_pairs(40, PAIRS_SEED_STEP)
+    for role, path in (("teacher", teacher), ("distilled student", tmp_path / "demo" / "student" / "model.onnx")):
+        again = verify_pairs(embed_canvas(Embedder.load(path, threads=1), crops), pairs)
+        shown = found["models"][roles.index(role)]["synthetic"]
+        assert (shown["accuracy"], shown["auc"], shown["n_pairs"]) == (again.accuracy, again.auc, 40)
     page = Path(found["page"]).read_text()
     assert page.count("data:image/png;base64,") == 4
     assert page.count("data:image/jpeg;base64,") == 1
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    assert (tmp_path / "demo" / "student" / "model.onnx").exists()
 
 
 def test_a_missing_teacher_is_refused_at_once(cli: Callable[..., Ended], tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def test_a_student_that_is_being_trained_is_left_alone(
     (student / "options.json").write_text(json.dumps({"name": f"facelet_xs{MARK}"}))
     held = take(student / LOCK)
     assert held is not None
-    with closing(held):
+    with held:
         ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
     assert ended.code == 2
     assert "another process trains there; wait for it or give another --out" in ended.err
@@ -87,7 +91,7 @@ def test_a_student_that_is_being_trained_is_left_alone(
 def test_two_demos_do_not_share_a_folder(cli: Callable[..., Ended], teacher: Path, tmp_path: Path) -> None:
     held = take(tmp_path / "demo" / DEMO_LOCK)
     assert held is not None
-    with closing(held):
+    with held:
         ended = cli("demo", "--quiet", "--out", tmp_path / "demo", "--teacher", teacher, *QUICK)
     assert ended.code == 2
     assert "another demo runs there; wait for it or give another --out" in ended.err
