@@ -118,7 +118,8 @@ def read_prelu(into: Import, node: onnx.NodeProto) -> None:
         into.emit(node, "PRelu", (x, into.constant(into.fresh(f"{node.output[0]}.slope"), values)))
         return
     if len(lined) != len(shape) or any(own not in (1, size) for own, size in zip(lined, shape, strict=True)):
-        raise refusal(into, node, f"slopes of shape {slope.shape} cannot be broadcast to its input {shape}")
+        what = f"slopes of shape {slope.shape} cannot be broadcast to its input {shape}; export it again"
+        raise refusal(into, node, what)
     above = into.part(node, "above", "Relu", (x,))
     below = into.part(node, "below", "Clip", (x,), min=-math.inf, max=0.0)
     tilted = into.part(node, "tilted", "Mul", (below, into.tensor(node, 1)))

@@ -27,6 +27,8 @@ from facelet.graph.onnx_write import write_graph
 from facelet.graph.ops import LARGEST_TENSOR
 from facelet.graph.size import FLOAT_BYTES, largest_live_bytes
 
+WAY_OUT = "export without it, or name the last tensor before it with --output"
+
 __all__ = ["load_proto", "read_graph", "write_graph"]
 
 OLDEST_OPSET = 7
@@ -206,7 +208,7 @@ def _read_node(into: Import, node: onnx.NodeProto) -> None:
     label = f"{into.where}: {node.op_type} '{node.name or (node.output[0] if node.output else '')}'"
     if node.domain not in ("", "ai.onnx") or node.op_type not in IMPORTERS.keys() | FOLDED.keys():
         supported = ", ".join(sorted(IMPORTERS))
-        raise GraphError(f"{label}: op not supported; supported are {supported}")
+        raise GraphError(f"{label}: op not supported; {WAY_OUT}; supported are {supported}")
     if not node.output or not node.output[0]:
         raise GraphError(f"{label}: has no output")
     for name in node.input:
@@ -225,7 +227,7 @@ def _read_node(into: Import, node: onnx.NodeProto) -> None:
         elif node.op_type in IMPORTERS:
             IMPORTERS[node.op_type](into, node)
         else:
-            raise GraphError(f"{label}: supported on constants only")
+            raise GraphError(f"{label}: supported on constants only; {WAY_OUT}")
     except GraphError as error:
         if str(error).startswith(into.where):
             raise

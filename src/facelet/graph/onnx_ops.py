@@ -13,6 +13,7 @@ from facelet.graph.onnx_import import HALF_NOTE, Import, attributes, refusal
 from facelet.graph.onnx_inputs import HALVES
 from facelet.graph.onnx_int8 import read_dequantize, read_quantize
 from facelet.graph.onnx_moves import MOVES
+from facelet.graph.onnx_parts import PARTS
 from facelet.graph.onnx_reduce import REDUCTIONS
 from facelet.graph.onnx_resize import read_resize
 from facelet.graph.onnx_windows import WINDOWS
@@ -44,7 +45,7 @@ CAST = {
 }
 """Kinds of floats, all of which are float32 here; and what is said of a file that uses them."""
 
-MOVING = {*MOVES, "Dropout"}
+MOVING = {*MOVES, *PARTS, "Dropout"}
 
 
 def _cast(into: Import, node: onnx.NodeProto) -> None:
@@ -72,6 +73,7 @@ def _rounded(into: Import, name: str) -> bool:
 IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     **ARITHMETIC,
     **MOVES,
+    **PARTS,
     **REDUCTIONS,
     **WINDOWS,
     "BatchNormalization": _batch_normalization,

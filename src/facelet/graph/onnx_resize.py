@@ -32,6 +32,8 @@ def read_resize(into: Import, node: onnx.NodeProto) -> None:
         raise refusal(into, node, f"scales {scales} change the batch or the channels{WAY_OUT}")
     if min(scales) <= 0 or min(sizes) < 1:
         raise refusal(into, node, f"scales {scales} leave nothing of the image")
+    if node.op_type == "Upsample" and min(scales) < 1:
+        raise refusal(into, node, f"scales {scales}: Upsample only enlarges; export it with opset 11 or newer")
     coordinates, nearest = _ways(into, node, mode, scales[2:])
     along = [taps(mode, coordinates, nearest, scales[axis], shape[axis], sizes[axis]) for axis in (2, 3)]
     _emit(into, node, along, mode, coordinates, nearest, scales, sizes)

@@ -85,7 +85,7 @@ def pool(op: str) -> Callable[[Import, onnx.NodeProto], None]:
         window = _window(into, node, kernel)
         up = _rounded_up(into.shape(node)[2:], kernel, window) if given.get("ceil_mode") else (0, 0)
         if window.pop("dilations") != (1, 1):
-            raise refusal(into, node, "dilations are not supported in pools; use a pool without")
+            raise refusal(into, node, "dilations are not supported in pools; give it a wider window without them")
         if given.get("storage_order"):
             raise refusal(into, node, "storage_order is not supported")
         counted = bool(given.get("count_include_pad", 0)) and op == "AveragePool"

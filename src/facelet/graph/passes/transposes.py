@@ -34,7 +34,8 @@ def moved_past(graph: Graph, node: Node) -> Graph | None:
     for name in others:
         values = graph.constants[name]
         renamed[name] = f"{name}.before.{turned.output}"
-        constants[renamed[name]] = values.reshape((1,) * (len(shape) - values.ndim) + values.shape).transpose(back)
+        wide = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
+        constants[renamed[name]] = np.ascontiguousarray(wide.transpose(back))
     inner = f"{node.output}.before.{turned.output}"
     done = replace(node, inputs=tuple(renamed[name] for name in node.inputs), output=inner)
     last = replace(turned, inputs=(inner,), output=node.output)

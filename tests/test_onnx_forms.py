@@ -1,0 +1,130 @@
+"""Oracle: nets in the forms that exporters write agree with onnxruntime everywhere, or are refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from facelet.errors import GraphError
+from facelet.graph.ir import Array, Graph, Node, Shape
+from facelet.graph.onnx_io import read_graph, write_graph
+from facelet.graph.passes import optimise
+from facelet.graph.reference import run
+from onnx_forms import FORMS, OPSETS
+
+onnxruntime.set_default_logger_severity(4)
+
+TOLERANCE = 1e-4
+"""Of the largest number of an output."""
+
+RUN = [name for name, form in FORMS.items() if not form.refused]
+REFUSED = [name for name, form in FORMS.items() if form.refused]
+
+
+def fed(model: onnx.ModelProto) -> dict[str, Array]:
+    """The same numbers for each form, at a batch of one."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    rng = np.random.default_rng(5)
+    feeds = {}
+    for value in model.graph.input:
+        if value.name not in stored:
+            sizes = [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+            feeds[value.name] = rng.standard_normal(sizes).astype(np.float32)
+    return feeds
+
+
+def by_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(out) for out in session.run(None, dict(feeds))]
+
+
+def check(found: list[Array], wanted: list[Array], where: str) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape, where
+        scale = max(float(np.abs(other).max()), 1e-6)
+        np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=TOLERANCE, err_msg=where)
+
+
+def test_there_are_forms_of_every_opset() -> None:
+    opsets = [form.model.opset_import[0].version for form in FORMS.values()]
+    assert len(FORMS) >= 400
+    assert all(opsets.count(opset) >= 10 for opset in OPSETS)
+    assert len(REFUSED) <= 16
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_form_agrees_with_onnxruntime(name: str) -> None:
+    model = FORMS[name].model
+    feeds = fed(model)
+    wanted = by_onnxruntime(model, feeds)
+    graph = read_graph(model)
+    check(list(run(graph, feeds).values()), wanted, "as it is read")
+    optimised = optimise(graph)
+    check(list(run(optimised, feeds).values()), wanted, "optimised")
+    written = write_graph(optimised)
+    onnx.checker.check_model(written, full_check=True)
+    check(by_onnxruntime(written, feeds), wanted, "written")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_form_says_why_and_what_to_do(name: str) -> None:
+    form = FORMS[name]
+    with pytest.raises(GraphError, match=form.refused) as caught:
+        read_graph(form.model)
+    assert "\n" not in str(caught.value)
+    assert ";" in str(caught.value) or "supported" in str(caught.value)
+
+
+def joined(graphs: Mapping[str, Graph]) -> Graph:
+    """Several nets as one, so that a device builds each kernel once."""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    nodes: list[Node] = []
+    constants: dict[str, Array] = {}
+    shapes: dict[str, Shape] = {}
+    for name, graph in graphs.items():
+        own = {tensor: f"{name}/{tensor}" for tensor in graph.shapes}
+        inputs += [own[tensor] for tensor in graph.inputs]
+        outputs += [own[tensor] for tensor in graph.outputs]
+        constants |= {own[tensor]: array for tensor, array in graph.constants.items()}
+        shapes |= {own[tensor]: shape for tensor, shape in graph.shapes.items()}
+        for node in graph.nodes:
+            names = tuple(own[tensor] for tensor in node.inputs)
+            nodes.append(Node(node.op, names, own[node.output], node.attributes, f"{name}: {node.name}"))
+    return Graph("forms", tuple(inputs), tuple(outputs), tuple(nodes), constants, shapes).check()
+
+
+def check_on_device(names: list[str]) -> None:
+    pytest.importorskip("pyopencl")
+    from facelet.opencl.check import compare
+    from facelet.opencl.lower import lower
+    from facelet.opencl.runtime import OpenCLRuntime, find_devices
+
+    device = next((found for found in find_devices() if found.name.startswith("pocl")), None)
+    if device is None:
+        pytest.skip("PoCL is not installed")
+    graphs = {name: optimise(read_graph(FORMS[name].model)) for name in names}
+    program = lower(joined(graphs), device.config)
+    executable = OpenCLRuntime(device.name, threads=1).load(program, whole=False)
+    compare(executable, program, device.name)
+    feeds = {name: fed(FORMS[name].model) for name in names}
+    found = executable.run({f"{name}/{tensor}": array for name, own in feeds.items() for tensor, array in own.items()})
+    for name, graph in graphs.items():
+        wanted = by_onnxruntime(FORMS[name].model, feeds[name])
+        check([found[f"{name}/{tensor}"] for tensor in graph.outputs], wanted, name)
+
+
+def test_one_form_in_ten_agrees_on_a_device() -> None:
+    check_on_device(RUN[::10])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(0, len(RUN), 60))
+def test_every_form_agrees_on_a_device(start: int) -> None:
+    check_on_device(RUN[start : start + 60])
