@@ -267,6 +267,7 @@ CASES: dict[str, dict[str, Any]] = {
 NOT_FROM_ONNX = {
     "FusedConv": "made by the pass `fuse`; its own test is below",
     "Int8Conv": "made by the pass `integers`; see test_int8",
+    **dict.fromkeys(("Int8Table", "Int8Mul", "Table", "Channels"), "see test_int8_maps"),
     "QuantizeLinear": "see test_int8",
     "DequantizeLinear": "see test_int8",
 }

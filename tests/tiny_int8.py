@@ -12,7 +12,8 @@ from facelet.graph.ir import Graph
 from facelet.graph.onnx_write import write_graph
 from facelet.model_files import with_card
 from facelet.quantize.build import build
-from facelet.quantize.prepare import KEPT, TAIL, prepare
+from facelet.quantize.prepare import prepare
+from facelet.quantize.roles import of_prepared
 from tiny_graphs import Builder
 from tiny_models import tiny_card
 
@@ -53,6 +54,35 @@ def every_form(seed: int = 0) -> Graph:
     return embedder(b, b.add("Concat", rows, rows, axis=1))
 
 
+def every_map(seed: int = 0) -> Graph:
+    """A float network of what stands beside the convolutions: tables, products, shuffles, upsampling, groups, rows."""
+    b = Builder({"pixels": (1, 3, CARD.height, CARD.width)}, seed)
+    border = (1, 1, 1, 1)
+    gray = b.conv("pixels", 3, (3, 3), (1, 1), border, 3, activation="HardSwish")
+    stem = b.conv(b.conv(gray, 24, (3, 3), (2, 2), border), 24, (3, 3), (1, 1), (2, 2, 2, 2), 4, (2, 2), "PRelu")
+    squeezed = b.conv(b.add("GlobalAveragePool", stem), 7, activation="Relu")
+    excited = b.add("Mul", stem, b.conv(squeezed, 24, activation="Sigmoid"))
+    small = b.conv(excited, 24, (3, 3), (2, 2), (2, 2, 2, 2), 24, (2, 2))  # 6 x 5
+    swish = b.add("Mul", small, b.add("Sigmoid", small))
+    shifted = b.add("Clip", b.add("Add", swish, b.number(3.0)), min=0.0, max=6.0)
+    hard = b.add("Div", b.add("Mul", swish, shifted), b.number(6.0))
+    in_groups = b.add("Reshape", b.conv(hard, 20, groups=2), shape=(1, 2, 10, 6, 5))
+    turned = b.add("Transpose", in_groups, perm=(0, 2, 1, 3, 4))
+    mixed = b.add("Reshape", turned, shape=(1, 20, 6, 5))
+    up = b.add("Resize", b.conv(mixed, 24), scale_h=2, scale_w=2)  # 12 x 10
+    wide = b.add("Pad", excited, pads=(0, 0, 1, 0, 0, 0, 0, 1), value=0.0)
+    total = b.add("Sub", b.add("Add", up, wide), b.conv(wide, 24, (3, 3), (1, 1), border))
+    product = b.add("Mul", total, b.conv(wide, 24))
+    first = b.add("Reshape", b.add("GlobalAveragePool", product), shape=(1, 24))
+    second = b.add("Reshape", b.add("GlobalAveragePool", b.conv(mixed, 9)), shape=(1, 9))
+    row = b.add("Concat", first, second, axis=1)
+    for size in (13, 11):
+        row = b.add("PRelu", b.add("Gemm", row, b.constant(size, b.shapes[row][1]), b.constant(size)), b.constant(size))
+    pixel = b.add("Reshape", row, shape=(1, 11, 1, 1))
+    last = b.add("Reshape", b.conv(pixel, 10), shape=(1, 10))
+    return b.graph([b.add("LpNormalization", last, axis=1, epsilon=1e-12)])
+
+
 def drawn(seed: int) -> Graph:
     """A float network of ops drawn by chance."""
     rng = np.random.default_rng(seed)
@@ -91,9 +121,9 @@ def int8_graph(graph: Graph, seed: int = 0) -> Graph:
     """The int8 form of a float network, tensors that are moved at one fraction and others at fractions near it."""
     rng = np.random.default_rng(seed)
     ready = prepare(graph)
-    tail = {node.output for node in ready.nodes if node.op in TAIL}
-    names = [*ready.inputs, *(node.output for node in ready.nodes if node.output not in tail)]
-    moved = {name for node in ready.nodes if node.op in KEPT for name in (*node.inputs, node.output)}
+    kinds = of_prepared(ready)
+    names = [*ready.inputs, *kinds]
+    moved = {n for node in ready.nodes if kinds.get(node.output) == "moved" for n in (*node.inputs, node.output)}
     return build(ready, {name: 4 if name in moved else int(rng.integers(3, 6)) for name in names})
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from facelet.atomic import check_folder, write_text_atomic
 from facelet.backends import check_shapes
-from facelet.cexport.layers import Net, read_net
+from facelet.cexport.layers import read_net
+from facelet.cexport.net import Net
 from facelet.cexport.place import Plan, place
 from facelet.cexport.write import TYPES, pixel_integers, sizes, template, thresholds, weights_text
 from facelet.errors import GraphError, InputError
@@ -20,9 +21,9 @@ from facelet.processes import find_program, run
 
 FILES = ("facelet_net.h", "facelet_net.c", "facelet_weights.h", "facelet_weights.c", "facelet_main.c", "Makefile")
 
-BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4}
+BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4}
 
-TENSOR_BYTES, LAYER_BYTES, CHAIN_BYTES, PIXEL_BYTES = 16, 40, 8, 3 * 256 + 3
+TENSOR_BYTES, LAYER_BYTES, CHAIN_BYTES, PIXEL_BYTES = 16, 52, 8, 3 * 256 + 3
 """Of the C code's tables, an entry each, where a pointer has 32 bits; and of the integers of pixels."""
 
 

@@ -5,15 +5,15 @@ Concatenations leave no layer behind: what they join is written where it belongs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facelet.cexport.net import Layer, Net, Tensor
 from facelet.errors import GraphError
 from facelet.graph.int8 import check_int8, is_int8, residual_shifts, shifts
-from facelet.graph.ir import Graph, Node, Shape
+from facelet.graph.int8_maps import mul_shift
+from facelet.graph.ir import Graph, Node
 
 TAIL = ("DequantizeLinear", "Reshape", "LpNormalization")
 """Ops behind the last integers; the C code takes their place with integers over their length."""
@@ -26,92 +26,6 @@ LARGEST_SIDE = 255
 
 LARGEST_TENSOR_SIDE = 2**16 - 1
 """Height, width or channels: the C code keeps them in two bytes."""
-
-Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An int8 image, rows of pixels of channels.
-
-    Attributes:
-        root: name of the tensor in whose memory it lies; its own where it is no part of a concatenation.
-        start: its first channel there.
-    """
-
-    name: str
-    height: int
-    width: int
-    channels: int
-    root: str
-    start: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes, alone."""
-        return self.height * self.width * self.channels
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What makes each row of one tensor.
-
-    Attributes:
-        kind: as `facelet_kind` of the C code, without its prefix.
-        x: name of the tensor that it reads; empty for the image.
-        out: name of the tensor that it writes.
-        residual: name of the tensor that is added; empty for none.
-        kernel: height and width of its window.
-        strides: down and across.
-        corner: rows above and columns to the left that its first window reaches over the border; of a COPY, those that
-            it puts there.
-        low: smallest integer that it writes.
-        high: largest integer that it writes.
-        weights: `(m, kh, kw, c)`, of a DEPTHWISE `(kh, kw, c)`.
-        vectors: by the C code's name, one number per output channel: bias, shift, slope, slope_shift, residual_shift.
-    """
-
-    kind: str
-    x: str
-    out: str
-    residual: str = ""
-    kernel: Shape = (1, 1)
-    strides: Shape = (1, 1)
-    corner: Shape = (0, 0)
-    low: int = 0
-    high: int = 0
-    weights: Integers | None = None
-    vectors: Mapping[str, Integers] = field(default_factory=dict)
-
-    def reads(self, row: int) -> range:
-        """Rows of its input that a row of its output is made of; some may lie outside."""
-        first = row * self.strides[0] - self.corner[0]
-        return range(first, first + self.kernel[0])
-
-    def __str__(self) -> str:
-        return f"{self.kind} '{self.out}'"
-
-
-@dataclass(frozen=True)
-class Net:
-    """Layers in an order in which they can run.
-
-    Attributes:
-        output: name of the tensor of the last integers, of one pixel.
-    """
-
-    tensors: Mapping[str, Tensor]
-    layers: tuple[Layer, ...]
-    output: str
-
-    def readers(self, name: str) -> list[Layer]:
-        """The layers that read a tensor, those that read a concatenation of it included."""
-        root = self.tensors[name].root
-        return [layer for layer in self.layers if any(self.root(x) == root for x in (layer.x, layer.residual) if x)]
-
-    def root(self, name: str) -> str:
-        """The tensor in whose memory another lies."""
-        return self.tensors[name].root
 
 
 def read_net(graph: Graph) -> Net:
@@ -185,7 +99,8 @@ class _Work:
         Raises:
             GraphError: its window is too large.
         """
-        if not all(0 <= side <= LARGEST_SIDE for side in (*layer.kernel, *layer.strides, *layer.corner)):
+        sides = (*layer.kernel, *layer.strides, *layer.corner, *layer.dilations, *layer.repeat)
+        if not all(0 <= side <= LARGEST_SIDE for side in sides):
             raise self.refuse(node, f"windows or borders outside 0..{LARGEST_SIDE}")
         self.tensor(layer.out)
         self.layers.append(layer)
@@ -213,16 +128,11 @@ def _conv(work: _Work, node: Node) -> None:
     known = work.graph.constants
     weight, bias = (known[name].astype(np.int64) for name in node.inputs[1:3])
     channels = work.graph.shapes[node.inputs[0]][1]
-    if tuple(node["dilations"]) != (1, 1):
-        raise work.refuse(node, "dilations")
-    if node["groups"] == 1:
-        pointwise = weight.shape[2:] == (1, 1) and not any(node["pads"])
-        kind, weights = "POINTWISE" if pointwise else "DENSE", weight.transpose(0, 2, 3, 1)
-    elif node["groups"] == channels == len(weight):
+    if node["groups"] == channels == len(weight) and channels > 1:
         kind, weights = "DEPTHWISE", weight[:, 0].transpose(1, 2, 0)
     else:
-        groups = f"{node['groups']} groups of {channels} to {len(weight)} channels"
-        raise work.refuse(node, f"{groups}; only 1, or as many as it takes and gives")
+        pointwise = weight.shape[2:] == (1, 1) and not any(node["pads"])
+        kind, weights = "POINTWISE" if pointwise else "DENSE", weight.transpose(0, 2, 3, 1)
     shift = shifts(node, known[node.inputs[3]])
     vectors = {"bias": bias, "shift": np.minimum(shift, WIDEST_SHIFT)}
     if node["slopes"]:
@@ -241,11 +151,13 @@ def _conv(work: _Work, node: Node) -> None:
             node.inputs[-1] if node["residual"] else "",
             (weight.shape[2], weight.shape[3]),
             tuple(node["strides"]),
-            tuple(node["pads"][:2]),
-            node["low"],
-            node["high"],
-            np.ascontiguousarray(weights),
-            vectors,
+            tuple(node["dilations"]),
+            groups=node["groups"],
+            corner=tuple(node["pads"][:2]),
+            low=node["low"],
+            high=node["high"],
+            weights=np.ascontiguousarray(weights),
+            vectors=vectors,
         ),
     )
 
@@ -253,7 +165,7 @@ def _conv(work: _Work, node: Node) -> None:
 def _max_pool(work: _Work, node: Node) -> None:
     corner = tuple(node["pads"][:2])
     kernel, strides = tuple(node["kernel"]), tuple(node["strides"])
-    work.add(node, Layer("MAXPOOL", node.inputs[0], node.output, "", kernel, strides, corner))
+    work.add(node, Layer("MAXPOOL", node.inputs[0], node.output, "", kernel, strides, corner=corner))
 
 
 def _pad(work: _Work, node: Node) -> None:
@@ -277,10 +189,37 @@ def _concat(work: _Work, node: Node) -> None:
         start += work.graph.shapes[name][1]
 
 
+def _table(work: _Work, node: Node) -> None:
+    entries = work.graph.constants[node.inputs[1]].astype(np.int64)
+    work.add(node, Layer("TABLE", node.inputs[0], node.output, weights=entries))
+
+
+def _pair(work: _Work, node: Node) -> None:
+    kind, vectors = {"Int8Mul": "MULTIPLY", "Max": "LARGER", "Min": "SMALLER"}[node.op], {}
+    if kind == "MULTIPLY":
+        shift = mul_shift(node)
+        vectors = {"shift": np.array([max(0, shift)]), "residual_shift": np.array([max(0, -shift)])}
+    work.add(node, Layer(kind, node.inputs[0], node.output, node.inputs[1], vectors=vectors))
+
+
+def _repeat(work: _Work, node: Node) -> None:
+    repeat = (node["scale_h"], node["scale_w"])
+    work.add(node, Layer("REPEAT", node.inputs[0], node.output, repeat=repeat))
+
+
+def _channels(work: _Work, node: Node) -> None:
+    vectors = {"order": np.asarray(node["order"], np.int64)}
+    work.add(node, Layer("CHANNELS", node.inputs[0], node.output, vectors=vectors))
+
+
 FORMS: dict[str, Callable[[_Work, Node], None]] = {
     "QuantizeLinear": _input,
     "Int8Conv": _conv,
     "MaxPool": _max_pool,
     "Pad": _pad,
     "Concat": _concat,
+    "Int8Table": _table,
+    **dict.fromkeys(("Int8Mul", "Max", "Min"), _pair),
+    "Resize": _repeat,
+    "Channels": _channels,
 }

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from facelet.cexport.layers import Layer, Net
+from facelet.cexport.net import Layer, Net
 from facelet.opencl.memory import Lifetime, plan
 
 PATCHES = 4
@@ -104,7 +104,7 @@ def patch_size(net: Net, layer: Layer) -> int:
     if layer.kind != "DENSE":
         return 0
     columns = min(PATCHES, net.tensors[layer.out].width)
-    return columns * layer.kernel[0] * layer.kernel[1] * net.tensors[layer.x].channels
+    return columns * layer.kernel[0] * layer.kernel[1] * net.tensors[layer.x].channels // layer.groups
 
 
 def _can_stream(net: Net) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _placed(net: Net, streamed: Set[str]) -> Plan:
     for index, chain in enumerate(chains):
         for layer in chain.layers:
             if layer.x in streamed:
-                rows[layer.x] = min(rows[layer.x], layer.kernel[0])
+                rows[layer.x] = min(rows[layer.x], len(layer.reads(0)))
             for name in (layer.x, layer.residual, layer.out):
                 if name:
                     times.setdefault(home(name), []).append(index)

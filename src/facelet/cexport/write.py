@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.backends import network_input
-from facelet.cexport.layers import Integers, Layer, Net
+from facelet.cexport.net import Integers, Layer, Net
 from facelet.cexport.place import PATCHES, Plan
 from facelet.graph.ir import Node
 from facelet.graph.reference import run_node
@@ -23,6 +23,7 @@ TYPES = {
     "slope": "int16_t",
     "slope_shift": "uint8_t",
     "residual_shift": "uint8_t",
+    "order": "uint16_t",
 }
 """Of the numbers that come with each output channel."""
 
@@ -119,6 +120,11 @@ def _layer(index: int, layer: Layer, index_of: dict[str, int]) -> str:
         "kernel_w": layer.kernel[1],
         "stride_h": layer.strides[0],
         "stride_w": layer.strides[1],
+        "dilation_h": layer.dilations[0],
+        "dilation_w": layer.dilations[1],
+        "repeat_h": layer.repeat[0],
+        "repeat_w": layer.repeat[1],
+        "groups": layer.groups,
         "top": layer.corner[0],
         "left": layer.corner[1],
         "low": layer.low,

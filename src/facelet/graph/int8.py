@@ -12,6 +12,8 @@ f_w[c], f_r, f_s[c], f_y the fractions:
 `round` goes to the nearest integer, and to the even one of two that are equally near: what IEEE floats, ONNX's
 QuantizeLinear and onnxruntime do. Relu is low = 0; Clip is low and high.
 
+Tables, products and moves of integers are in `int8_maps`.
+
 No intermediate sum reaches 2^24, whatever the image: `largest_sum` proves it from the weights, and `check_int8` refuses
 a network where it does not hold. So the same numbers come out of int32 and of float32 arithmetic in any order, and the
 float kernels of onnxruntime, of a GPU or of torch are exact.
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.errors import GraphError
+from facelet.graph.int8_maps import check_map
 from facelet.graph.ir import Array, Graph, Node
 
 LOWEST, HIGHEST = -128, 127
@@ -34,8 +37,14 @@ EXACT = 2**24
 WIDEST_SHIFT = 30
 """Bits of a shift that 32-bit integers can round."""
 
-MOVERS = ("MaxPool", "Concat", "Pad", "Reshape")
+MOVERS = ("MaxPool", "Concat", "Pad", "Reshape", "Resize", "Channels", "Max", "Min")
 """Ops that move integers unchanged."""
+
+MADE = ("QuantizeLinear", "Int8Conv", "Int8Table", "Int8Mul")
+"""Ops that make integers of a fraction of their own."""
+
+TO_NUMBERS = ("DequantizeLinear", "Table")
+"""Ops that make numbers of integers."""
 
 
 def shifts(node: Node, fractions: Array) -> NDArray[np.int64]:
@@ -86,14 +95,14 @@ def tensor_fractions(graph: Graph) -> Mapping[str, int]:
     """
     found: dict[str, int] = {}
     for node in graph.nodes:
-        if node.op in ("QuantizeLinear", "Int8Conv"):
+        if node.op in MADE:
             found[node.output] = node["fraction"]
         elif node.op in MOVERS and node.inputs[0] in found:
             of_inputs = {found.get(name) for name in node.inputs}
             if len(of_inputs) > 1:
                 raise GraphError(f"{graph.name}: {node} joins tensors of the fractions {of_inputs}; they must be one")
             found[node.output] = found[node.inputs[0]]
-        elif node.op != "DequantizeLinear" and any(name in found for name in node.inputs):
+        elif node.op not in TO_NUMBERS and any(name in found for name in node.inputs):
             raise GraphError(f"{graph.name}: {node} cannot read integers")
     return found
 
@@ -122,10 +131,12 @@ def check_int8(graph: Graph) -> Graph:
     """
     fractions = tensor_fractions(graph)
     for node in graph.nodes:
+        where = f"{graph.name}: {node}"
+        if node.op in ("Int8Table", "Int8Mul"):
+            check_map(node, fractions, graph.constants, where)
         if node.op != "Int8Conv":
             continue
         weight, bias, own = (graph.constants[name] for name in node.inputs[1:4])
-        where = f"{graph.name}: {node}"
         if not (np.array_equal(weight, np.rint(weight)) and np.abs(weight).max(initial=0) <= HIGHEST):
             raise GraphError(f"{where}: its weights are no integers in [-127, 127]")
         if not np.array_equal(bias, np.rint(bias)):

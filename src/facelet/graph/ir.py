@@ -29,6 +29,10 @@ A `Graph` is made from ONNX at a chosen batch size (`onnx_io`), changed by passe
 | LpNormalization | x | axis, epsilon: x / max(length, epsilon) |
 | QuantizeLinear | x | fraction: x times 2^fraction, rounded to an integer of 8 bits |
 | DequantizeLinear | x of integers | fraction: x times 2^-fraction |
+| Channels | x `(n, c, h, w)` | order: which channel of x each channel of the output is |
+| Table | x of integers, table `(256,)` of numbers | y = table[x + 128] |
+| Int8Table | x, table `(256,)`, all integers | fraction; see `int8_maps` |
+| Int8Mul | a, b of integers | a_fraction, b_fraction, fraction; see `int8_maps` |
 | Int8Conv | all integers: x, weight, bias, fractions `(m,)`; slopes and their fractions `(m,)`; residual | see `int8` |
 
 Pads of windows are (top, left, bottom, right), kernels, strides and dilations (h, w). A FusedConv is a convolution,
@@ -38,7 +42,7 @@ Attributes are Python ints, floats, strings, bools and tuples of ints. Weights, 
 constants of the graph; the other operands of Add, Sub, Mul, Div, Pow, Max and Min may be.
 
 Tensors between a QuantizeLinear and a DequantizeLinear hold integers in [-128, 127], as float32 like all others;
-MaxPool, Concat, Pad and Reshape move them unchanged. The integer q stands for the number q times 2^-fraction.
+the ops of `int8.MOVERS` move them unchanged. The integer q stands for the number q times 2^-fraction.
 """
 
 from __future__ import annotations

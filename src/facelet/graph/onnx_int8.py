@@ -2,6 +2,9 @@
 
 An `Int8Conv` is written as DequantizeLinear -> Conv [-> Add] [-> PRelu, Relu or Clip] -> QuantizeLinear, its weights as
 int8, its bias as int32, each with a DequantizeLinear of its own. Scales are powers of two and zero points are zero.
+
+An `Int8Table` is written as a lookup (Cast -> Gather -> QuantizeLinear), not as the function that it came from: the
+last bit of a runtime's own Sigmoid would decide how some integers are rounded. `Channels` is a Gather of channels.
 `passes.integers` makes Int8Convs of what is read.
 """
 
@@ -11,6 +14,7 @@ import numpy as np
 import onnx
 
 from facelet.graph.int8 import HIGHEST, LOWEST
+from facelet.graph.int8_maps import ENTRIES
 from facelet.graph.ir import Array, Node
 from facelet.graph.onnx_import import Import, Known, attributes, refusal
 from facelet.graph.onnx_nodes import Writer
@@ -41,6 +45,25 @@ def write_moved(writer: Writer, node: Node, fraction: int) -> None:
     moved = writer.fresh(f"{node.output}.moved")
     writer.plain(Node(node.op, tuple(read), moved, node.attributes, node.name))
     write_quantize(writer, moved, fraction, node.output)
+
+
+def write_int8_mul(writer: Writer, node: Node) -> None:
+    """Adds what an Int8Mul is in ONNX."""
+    out, fractions = node.output, (node["a_fraction"], node["b_fraction"])
+    read = [
+        write_dequantize(writer, name, fraction, writer.fresh(f"{name}.of.{out}"))
+        for name, fraction in zip(node.inputs, fractions, strict=True)
+    ]
+    write_quantize(writer, writer.add("Mul", read, writer.fresh(f"{out}.product")), node["fraction"], out)
+
+
+def write_int8_table(writer: Writer, node: Node) -> None:
+    """Adds what an Int8Table is in ONNX: entries in the order of Gather, whose index -1 is the last of them."""
+    out, table = node.output, writer.graph.constants[node.inputs[1]]
+    numbers = np.roll(np.ldexp(table, -node["fraction"]), ENTRIES // 2).astype(np.float32)
+    index = writer.add("Cast", [node.inputs[0]], writer.fresh(f"{out}.index"), to=onnx.TensorProto.INT32)
+    entry = writer.add("Gather", [writer.constant(f"{out}.numbers", numbers), index], writer.fresh(f"{out}.entry"))
+    write_quantize(writer, entry, node["fraction"], out)
 
 
 def write_int8_conv(writer: Writer, node: Node) -> None:
@@ -94,6 +117,33 @@ def read_quantize(into: Import, node: onnx.NodeProto) -> None:
 def read_dequantize(into: Import, node: onnx.NodeProto) -> None:
     """Reads a DequantizeLinear of what is computed."""
     into.emit(node, "DequantizeLinear", (into.tensor(node),), fraction=_fraction(into, node))
+
+
+def reads_integers(into: Import, node: onnx.NodeProto, position: int = 0) -> bool:
+    """Whether an input of a node is a tensor of integers."""
+    name = into.resolve(node.input[position])
+    return any(made.output == name and made.op == "QuantizeLinear" for made in into.nodes)
+
+
+def read_lookup(into: Import, node: onnx.NodeProto) -> bool:
+    """Reads a Gather that `write_int8_table` or a `Channels` has written; whether it is one."""
+    if into.resolve(node.input[1]) not in into.known:
+        if not reads_integers(into, node, 1) or int(attributes(node).get("axis", 0)) != 0:
+            return False
+        table = into.weights(node, 0)
+        if table.shape != (ENTRIES,):
+            raise refusal(into, node, f"a table of {table.shape} numbers; one of {ENTRIES} is supported")
+        name = into.constant(into.fresh(f"{node.output[0]}.table"), np.roll(table, ENTRIES // 2))
+        into.emit(node, "Table", (into.tensor(node, 1), name))
+        return True
+    source, shape = into.resolve(node.input[0]), into.shape(node)
+    moved = any(made.output == source and made.op == "DequantizeLinear" for made in into.nodes)
+    order = into.value(node, 1)
+    if not moved or len(shape) != 4 or int(attributes(node).get("axis", 0)) != 1 or order.ndim != 1:
+        return False
+    chosen = tuple(int(channel) + shape[1] * (channel < 0) for channel in order)
+    into.emit(node, "Channels", (source,), order=chosen)
+    return True
 
 
 def _fraction(into: Import, node: onnx.NodeProto) -> int:

@@ -82,6 +82,8 @@ class Writer:
             self.add("Resize", [inputs[0], "", self.constant(f"{out}.scales", scales)], out, **how)
         elif node.op == "Resample":
             self._resample(node)
+        elif node.op == "Channels":
+            self.add("Gather", [inputs[0], self._ints(out, attributes["order"])], out, axis=1)
         elif node.op == "Slice":
             self._slice(node)
         elif node.op in REDUCTIONS:

@@ -11,7 +11,7 @@ from facelet.graph.onnx_arithmetic import ARITHMETIC, plain
 from facelet.graph.onnx_dense import read_gemm, read_matmul
 from facelet.graph.onnx_import import HALF_NOTE, Import, attributes, refusal
 from facelet.graph.onnx_inputs import HALVES
-from facelet.graph.onnx_int8 import read_dequantize, read_quantize
+from facelet.graph.onnx_int8 import read_dequantize, read_lookup, read_quantize, reads_integers
 from facelet.graph.onnx_moves import MOVES
 from facelet.graph.onnx_parts import PARTS
 from facelet.graph.onnx_reduce import REDUCTIONS
@@ -51,6 +51,9 @@ MOVING = {*MOVES, *PARTS, "Dropout"}
 def _cast(into: Import, node: onnx.NodeProto) -> None:
     into.shape(node)
     kind = attributes(node)["to"]
+    if kind in (onnx.TensorProto.INT32, onnx.TensorProto.INT64) and reads_integers(into, node):
+        into.alias(node)
+        return
     if kind not in CAST:
         raise refusal(into, node, "only constants are cast to whole numbers or truth values; export it without")
     if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE) and _rounded(into, node.input[0]):
@@ -70,6 +73,11 @@ def _rounded(into: Import, name: str) -> bool:
     return attributes(maker)["to"] in HALVES
 
 
+def _gather(into: Import, node: onnx.NodeProto) -> None:
+    if not read_lookup(into, node):
+        MOVES["Gather"](into, node)
+
+
 IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     **ARITHMETIC,
     **MOVES,
@@ -81,6 +89,7 @@ IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
     "Clip": _clip,
     "DequantizeLinear": read_dequantize,
     "Dropout": lambda into, node: into.alias(node),
+    "Gather": _gather,
     "Gemm": read_gemm,
     "GlobalAveragePool": plain("GlobalAveragePool"),
     "MatMul": read_matmul,

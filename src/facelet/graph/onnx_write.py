@@ -7,7 +7,14 @@ from onnx import TensorProto, helper
 
 from facelet.graph.int8 import MOVERS
 from facelet.graph.ir import Graph, Node
-from facelet.graph.onnx_int8 import write_dequantize, write_int8_conv, write_moved, write_quantize
+from facelet.graph.onnx_int8 import (
+    write_dequantize,
+    write_int8_conv,
+    write_int8_mul,
+    write_int8_table,
+    write_moved,
+    write_quantize,
+)
 from facelet.graph.onnx_nodes import REDUCTIONS, Writer, scales_suffice
 
 OPSET = 18
@@ -52,6 +59,10 @@ def _add(writer: Writer, node: Node) -> None:
         write_quantize(writer, node.inputs[0], node["fraction"], node.output)
     elif node.op == "DequantizeLinear":
         write_dequantize(writer, node.inputs[0], node["fraction"], node.output)
+    elif node.op == "Int8Mul":
+        write_int8_mul(writer, node)
+    elif node.op == "Int8Table":
+        write_int8_table(writer, node)
     elif node.op in MOVERS and node.output in writer.fractions:
         write_moved(writer, node, writer.fractions[node.output])
     else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from facelet.errors import GraphError
+from facelet.graph.int8_maps import channels_shape, mul_shape, table_shape
 from facelet.graph.ir import ACTIVATIONS, Graph, Node, Shape
 from facelet.graph.shapes import (
     axis_shape,
@@ -237,5 +238,9 @@ OPS: dict[str, Op] = {
     "QuantizeLinear": Op(_same, _none),
     "DequantizeLinear": Op(_same, _none),
     "Int8Conv": Op(_int8_conv, _conv_macs),
+    "Int8Table": Op(table_shape, _none),
+    "Int8Mul": Op(mul_shape, _none),
+    "Table": Op(table_shape, _none),
+    "Channels": Op(channels_shape, _none),
 }
 """MACs count the products of convolutions and dense layers, as the field does; the rest is memory traffic."""

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from facelet.errors import GraphError, InputError
 from facelet.graph.int8 import HIGHEST, LOWEST, run_int8_conv
+from facelet.graph.int8_maps import run_int8_mul, run_table
 from facelet.graph.ir import Array, Graph, Node, Shape
 from facelet.graph.resample import node_taps
 
@@ -311,4 +312,8 @@ KERNELS: dict[str, Callable[[Node, Sequence[Array]], Array]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": lambda node, inputs: np.ldexp(inputs[0], -node["fraction"]),
     "Int8Conv": _int8_conv,
+    "Int8Table": lambda node, inputs: run_table(*inputs),
+    "Int8Mul": lambda node, inputs: run_int8_mul(node, *inputs),
+    "Table": lambda node, inputs: run_table(*inputs),
+    "Channels": lambda node, inputs: inputs[0][:, list(node["order"])],
 }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from facelet.graph.int8 import residual_shifts, shifts
 from facelet.graph.ir import Node, Shape
 from facelet.opencl import convolutions, layout
 from facelet.opencl.build import Arguments, Build, Place, place, read_from, unsupported, write_to
+from facelet.opencl.int8_maps import in_blocks, join, with_border
 from facelet.opencl.layout import View
 from facelet.opencl.tiles import best_tile, conv_key, tile_area
 
@@ -20,9 +19,12 @@ INPUT_CHANNELS = 4
 def quantize(build: Build, node: Node) -> None:
     """Float planes become an int8 image with the border that its reader wants."""
     view, readers = build.views[node.inputs[0]], build.graph.readers(node.output)
-    if view.block or len(view.shape) != 4 or view.shape[1] > INPUT_CHANNELS or view.strides[3] != 1:
-        raise unsupported(node, f"integers of something else than an input of up to {INPUT_CHANNELS} planes")
+    if view.block or len(view.shape) != 4 or view.strides[3] != 1:
+        raise unsupported(node, "integers of something else than an input image")
     n, channels, height, width = view.shape
+    if channels > INPUT_CHANNELS:
+        _many_planes(build, node, view)
+        return
     pads: Shape = (0, 0, 0, 0)
     if len(readers) == 1 and readers[0].op == "Int8Conv" and readers[0]["groups"] == 1:
         pads = tuple(readers[0]["pads"])
@@ -31,6 +33,24 @@ def quantize(build: Build, node: Node) -> None:
     inner = View(whole.buffer, top * whole.strides[2] + left, view.shape, whole.strides, INPUT_CHANNELS, int8=True)
     build.views[node.output] = inner
     build.bordered[node.output] = pads
+    _planes(build, node, view, whole, (top, left), node.output)
+
+
+def _many_planes(build: Build, node: Node, view: View) -> None:
+    """Planes of more channels than a word holds: some at a time, then put into blocks."""
+    out = build.int8_output(node.output)
+    n, channels, height, width = view.shape
+    for start in range(0, channels, INPUT_CHANNELS):
+        count = min(INPUT_CHANNELS, channels - start)
+        part = View(view.buffer, view.offset + start * view.strides[1], (n, count, height, width), view.strides)
+        whole = build.new_int8(part.shape, INPUT_CHANNELS)
+        _planes(build, node, part, whole, (0, 0))
+        join(build, whole, out, start, output=node.output if start + count == channels else "")
+
+
+def _planes(build: Build, node: Node, view: View, whole: View, corner: tuple[int, int], output: str = "") -> None:
+    """Launches the rounding of up to `INPUT_CHANNELS` planes into an image with a border."""
+    n, channels, height, width = view.shape
     image, plane, row, _ = view.strides
     arguments: Arguments = {
         "in": place(view),
@@ -43,19 +63,17 @@ def quantize(build: Build, node: Node) -> None:
         "out": Place(whole.buffer, 0),
         "out_image": whole.strides[0],
         "out_row": whole.strides[2],
-        "top": top,
-        "left": left,
+        "top": corner[0],
+        "left": corner[1],
         "out_width": whole.shape[3],
         "scale": float(2.0 ** node["fraction"]),
     }
-    build.emit("int8_input", {}, arguments, (whole.shape[2], 1, n), node.output)
+    build.emit("int8_input", {}, arguments, (whole.shape[2], 1, n), output)
 
 
 def dequantize(build: Build, node: Node) -> None:
     """An int8 image becomes plain floats."""
-    view = build.views[node.inputs[0]]
-    if view.block != build.config.block:
-        raise unsupported(node, "floats of an input image")
+    view = in_blocks(build, node.inputs[0])
     out = build.plain_output(node.output)
     image, plane, row, _ = out.strides
     arguments: Arguments = {
@@ -74,14 +92,13 @@ def conv(build: Build, node: Node) -> None:
     """Chooses the kernel for an integer convolution."""
     channels = build.graph.shapes[node.inputs[0]][1]
     outputs = len(build.graph.constants[node.inputs[1]])
-    if tuple(node["dilations"]) != (1, 1):
-        raise unsupported(node, "an integer convolution with dilations")
-    if node["groups"] == 1:
+    dilated = tuple(node["dilations"]) != (1, 1)
+    if node["groups"] == 1 and not dilated:
         _dense(build, node)
-    elif node["groups"] == channels == outputs:
+    elif node["groups"] == channels == outputs and not dilated:
         _depthwise(build, node)
     else:
-        raise unsupported(node, f"an integer convolution of {node['groups']} groups")
+        _grouped(build, node)
 
 
 def _dense(build: Build, node: Node) -> None:
@@ -91,7 +108,7 @@ def _dense(build: Build, node: Node) -> None:
     if build.bordered.get(node.inputs[0]) == pads and any(pads):
         view = View(view.buffer, 0, view.shape, view.strides, view.block, int8=True)
     elif any(pads):
-        view = _with_border(build, view, pads)
+        view = with_border(build, view, pads)
     residual = _residual(build, node)
     out = build.int8_output(node.output)
     rows, columns = tile_area(graph, node)
@@ -133,9 +150,7 @@ def _dense(build: Build, node: Node) -> None:
 def _depthwise(build: Build, node: Node) -> None:
     config = build.config
     weight, bias = (build.graph.constants[name] for name in node.inputs[1:3])
-    view = build.views[node.inputs[0]]
-    if view.block != config.block:
-        raise unsupported(node, "a depthwise integer convolution of an input image")
+    view = in_blocks(build, node.inputs[0])
     residual = _residual(build, node)
     out = build.int8_output(node.output)
     n, _, height, width = out.shape
@@ -158,6 +173,36 @@ def _depthwise(build: Build, node: Node) -> None:
     build.emit("int8_depthwise", knobs, arguments, (height, out.blocks, n), node.output)
 
 
+def _grouped(build: Build, node: Node) -> None:
+    weight, bias = (build.graph.constants[name] for name in node.inputs[1:3])
+    view, residual = in_blocks(build, node.inputs[0]), _residual(build, node)
+    out = build.int8_output(node.output)
+    n, channels, height, width = out.shape
+    arguments: Arguments = {
+        **read_from(view),
+        "in_height": view.shape[2],
+        "in_width": view.shape[3],
+        **write_to(out),
+        "out_width": width,
+        "strides_h": node["strides"][0],
+        "strides_w": node["strides"][1],
+        "dilation_h": node["dilations"][0],
+        "dilation_w": node["dilations"][1],
+        "top": node["pads"][0],
+        "left": node["pads"][1],
+        "kernel_h": weight.shape[2],
+        "kernel_w": weight.shape[3],
+        "group_in": weight.shape[1],
+        "group_out": channels // node["groups"],
+        "weights": build.constant(weight),
+        "bias": build.constant(bias),
+        **_after(build, node),
+        **residual,
+    }
+    knobs: dict[str, int | str] = {"SLOPES": int(node["slopes"]), "RESIDUAL": int(node["residual"])}
+    build.emit("int8_grouped", knobs, arguments, (height, channels, n), node.output)
+
+
 def _after(build: Build, node: Node) -> Arguments:
     """What follows the sums: shifts, slopes, limits."""
     block, constants = build.config.block, build.graph.constants
@@ -178,80 +223,7 @@ def _residual(build: Build, node: Node) -> Arguments:
     names = ("residual", "residual_image", "residual_row", "residual_block", "residual_shifts")
     if not node["residual"]:
         return dict.fromkeys(names, 0)
-    view = build.views[node.inputs[-1]]
-    if view.block != build.config.block:
-        raise unsupported(node, "an input image as residual")
+    view = in_blocks(build, node.inputs[-1])
     image, block, row, _ = view.strides
     left = residual_shifts(node, build.graph.constants[node.inputs[3]])
     return dict(zip(names, (place(view), image, row, block, build.integers(left, build.config.block)), strict=True))
-
-
-def _with_border(build: Build, view: View, pads: Shape, name: str = "") -> View:
-    """A copy of an int8 image with a border of zeros (top, left, bottom, right)."""
-    n, channels, height, width = view.shape
-    top, left, bottom, right = pads
-    shape = (n, channels, height + top + bottom, width + left + right)
-    out = build.int8_output(name) if name else build.new_int8(shape, view.block)
-    arguments: Arguments = {
-        **read_from(view),
-        "in_height": height,
-        "in_width": width,
-        **write_to(out),
-        "out_width": shape[3],
-        "top": top,
-        "left": left,
-    }
-    build.emit("int8_border", {"WORDS": view.block // 4}, arguments, (shape[2], view.blocks, n), name)
-    return out
-
-
-def _in_blocks(build: Build, node: Node, name: str) -> View:
-    """The integers that an op moves block by block; an input image has `INPUT_CHANNELS` a pixel instead."""
-    view = build.views[name]
-    if view.block != build.config.block:
-        raise unsupported(node, f"an input image read by {node.op}")
-    return view
-
-
-def _pool(build: Build, node: Node) -> None:
-    view, out = _in_blocks(build, node, node.inputs[0]), build.int8_output(node.output)
-    arguments: Arguments = {
-        **read_from(view),
-        "in_height": view.shape[2],
-        "in_width": view.shape[3],
-        **write_to(out),
-        "out_width": out.shape[3],
-        "kernel_h": node["kernel"][0],
-        "kernel_w": node["kernel"][1],
-        "stride_h": node["strides"][0],
-        "stride_w": node["strides"][1],
-        "top": node["pads"][0],
-        "left": node["pads"][1],
-    }
-    build.emit("int8_pool", {}, arguments, (out.shape[2], out.blocks, out.shape[0]), node.output)
-
-
-def _concat(build: Build, node: Node) -> None:
-    if node["axis"] != 1:
-        raise unsupported(node, f"integers joined along axis {node['axis']}")
-    if node.output not in build.views:
-        build.int8_output(node.output)
-    out, start = build.views[node.output], 0
-    for position, name in enumerate(node.inputs):
-        view = _in_blocks(build, node, name)
-        if build.slices.get(name) != (node.output, start):
-            arguments: Arguments = {**read_from(view), **write_to(out), "width": view.shape[3], "start": start}
-            last = node.output if position == len(node.inputs) - 1 else ""
-            build.emit("int8_join", {}, arguments, (view.shape[2], view.shape[1], view.shape[0]), last)
-        start += view.shape[1]
-
-
-def _pad(build: Build, node: Node) -> None:
-    pads = node["pads"]
-    if len(pads) != 8 or any(pads[axis] for axis in (0, 1, 4, 5)):
-        raise unsupported(node, "a border of integers around other axes than height and width")
-    _with_border(build, _in_blocks(build, node, node.inputs[0]), (pads[2], pads[3], pads[6], pads[7]), node.output)
-
-
-MOVED: dict[str, Callable[[Build, Node], None]] = {"MaxPool": _pool, "Concat": _concat, "Pad": _pad}
-"""Ops that move integers; a Reshape of integers is left to the floats behind them."""

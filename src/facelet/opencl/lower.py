@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from facelet.errors import GraphError
 from facelet.graph.int8 import tensor_fractions
 from facelet.graph.ir import Graph, Node
-from facelet.opencl import convolutions, int8, layout, maps, reductions, resizing
+from facelet.opencl import convolutions, int8, int8_maps, layout, maps, reductions, resizing
 from facelet.opencl.build import Build
 from facelet.opencl.config import Config
 from facelet.opencl.layout import View
@@ -35,11 +35,17 @@ LOWERINGS: dict[str, Callable[[Build, Node], None]] = {
     "QuantizeLinear": int8.quantize,
     "DequantizeLinear": int8.dequantize,
     "Int8Conv": int8.conv,
+    "Int8Table": int8_maps.table,
+    "Int8Mul": int8_maps.pair,
+    **dict.fromkeys(("Table", "Channels"), int8_maps.needs_integers),
 }
 
 IMAGE_OPS = {
     *("Conv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "LRN", "Resize", "Resample"),
     "Int8Conv",
+    "Int8Table",
+    "Int8Mul",
+    "Channels",
 }
 """Ops whose output is always a blocked image, wherever that lies."""
 
@@ -63,7 +69,7 @@ def lower(graph: Graph, config: Config | None = None, *, outputs: Sequence[str] 
         if node.op not in LOWERINGS:
             raise GraphError(f"{node}: op {node.op} is not supported; supported are {', '.join(sorted(LOWERINGS))}")
         build.node = str(node)
-        moved = int8.MOVED.get(node.op) if node.inputs[0] in integers else None
+        moved = int8_maps.MOVED.get(node.op) if node.inputs[0] in integers else None
         (moved or LOWERINGS[node.op])(build, node)
     for name in wanted:
         _make_output(build, name, wanted)

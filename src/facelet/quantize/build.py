@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from facelet.errors import GraphError
 from facelet.graph.int8 import EXACT, HIGHEST, LOWEST, check_int8
+from facelet.graph.int8_maps import table_of
 from facelet.graph.ir import Array, Graph, Node
-from facelet.quantize.prepare import KEPT, TAIL
+from facelet.graph.reference import KERNELS
+from facelet.quantize.prepare import COMPUTES, unread_gone
+from facelet.quantize.roles import images_of, of_prepared, roots
+
+Numbers = NDArray[np.float64]
 
 INPUT_FRACTION = 7
 """Of the network's input where it lies in [-1, 1]."""
@@ -37,19 +42,22 @@ def build(graph: Graph, fractions: Mapping[str, int], own: Mapping[str, Array] |
     work = _Build(graph, fractions, own or {})
     for name in graph.inputs:
         work.quantize_input(name)
+    kinds = of_prepared(graph)
     for node in graph.nodes:
-        if node.op == "FusedConv":
+        kind = kinds.get(node.output)
+        if kind == "conv":
             work.conv(node)
-        elif node.op in KEPT:
-            if node.attributes.get("value"):
-                raise GraphError(f"{graph.name}: {node}: int8 has no form of a border that is not zero")
+        elif kind == "moved":
             work.put(Node(node.op, tuple(integer(name) for name in node.inputs), "", node.attributes, node.name), node)
+        elif kind == "table":
+            work.table(node)
+        elif kind == "product":
+            work.product(node)
         else:
             work.tail(node)
     for name in graph.outputs:
         work.floats(name)
-    made = graph.with_nodes(work.nodes, constants=work.constants, shapes=work.shapes)
-    return check_int8(made)
+    return check_int8(unread_gone(graph.with_nodes(work.nodes, constants=work.constants, shapes=work.shapes)))
 
 
 def integer(name: str) -> str:
@@ -66,6 +74,8 @@ class _Build:
         self.constants: dict[str, Array] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._floats = {*graph.inputs}
+        self._roots = roots(graph)
+        self._values: dict[str, Numbers] = {}
 
     def put(self, node: Node, old: Node) -> None:
         """Adds an integer node in the place of an old one."""
@@ -86,11 +96,34 @@ class _Build:
             self.nodes.append(Node("DequantizeLinear", (integer(name),), name, attributes))
             self._floats.add(name)
 
+    def table(self, node: Node) -> None:
+        """Adds a table: the function's values, from its root's integers on, rounded once."""
+        root, fraction = self._roots[node.output], self.fractions[node.output]
+        start = np.ldexp(np.arange(LOWEST, HIGHEST + 1, dtype=np.float64), -self.fractions[root])
+        known = [
+            self.graph.constants[name].astype(np.float64)
+            if name in self.graph.constants
+            else self._values.get(name, start)
+            for name in node.inputs
+        ]
+        with np.errstate(all="ignore"):
+            self._values[node.output] = np.asarray(KERNELS[node.op](node, known), np.float64).reshape(-1)
+        name = f"{integer(node.output)}.table"
+        self.constants[name] = table_of(self._values[node.output], fraction)
+        self.put(Node("Int8Table", (integer(root), name), "", {"fraction": fraction}, node.name), node)
+
+    def product(self, node: Node) -> None:
+        """Adds the product of two images."""
+        first, second = (self.fractions[name] for name in node.inputs)
+        attributes = {"a_fraction": first, "b_fraction": second, "fraction": self.fractions[node.output]}
+        self.put(Node("Int8Mul", tuple(integer(name) for name in node.inputs), "", attributes, node.name), node)
+
     def tail(self, node: Node) -> None:
         """Adds a float node behind the integers."""
-        if node.op not in TAIL:
-            raise GraphError(f"{self.graph.name}: {node}: int8 has no form of it; prepare the graph first")
-        for name in node.inputs:
+        if node.op in COMPUTES:
+            raise GraphError(f"{self.graph.name}: {node}: would compute with floats; prepare the graph first")
+        self.constants |= {name: self.graph.constants[name] for name in node.inputs if name in self.graph.constants}
+        for name in images_of(self.graph, node):
             self.floats(name)
         self.nodes.append(node)
         self._floats.add(node.output)

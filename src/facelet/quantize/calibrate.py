@@ -20,13 +20,18 @@ from facelet.graph.int8 import HIGHEST, LOWEST, check_int8, residual_shifts, run
 from facelet.graph.ir import Array, Graph, Node
 from facelet.quantize.build import INPUT_FRACTION, build, integer
 from facelet.quantize.equalise import equalise
-from facelet.quantize.prepare import KEPT, prepare
+from facelet.quantize.outputs import joined, parted
+from facelet.quantize.prepare import prepare
+from facelet.quantize.roles import of_prepared
 
 Run = Callable[[Graph, Array], Array]
 """Runs a graph on images `(n, c, h, w)`: the first output."""
 
 Advance = Callable[[int, int, str], None]
 """Told what is done, of how much, and what it is."""
+
+OWN_FRACTION = ("conv", "table", "product")
+"""Kinds of nodes whose output has a fraction of its own."""
 
 TRIED_BITS = 3
 """Above the fraction that clips nothing."""
@@ -59,7 +64,7 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     """Quantizes a network.
 
     Args:
-        graph: float, one input.
+        graph: float, one input; of several outputs each counts alike (see `outputs.joined`).
         images: `(n, c, h, w)` float32 as the network eats them; some hundred.
         run: runs an int8 graph on images; the executors agree to the bit, so the fastest will do.
         advance: told of the progress.
@@ -68,10 +73,11 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
         GraphError: the network has no int8 form, or an embedding of length 0.
     """
     tell = advance or (lambda done, total, what: None)
-    prepared = prepare(graph)
+    prepared = prepare(joined(graph))
     tell(0, 1, "ranges")
     values = every_tensor(prepared, images)
     wanted = values[prepared.outputs[0]]
+    _check_finite(prepared, values)
     _check_lengths(wanted, graph.name)
     prepared = equalise(prepared, _ranges(values))
     values = every_tensor(prepared, images)
@@ -88,7 +94,10 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     def error(quantized: Graph) -> float:
         return embedding_error(run(quantized, images), wanted)
 
-    best = error(build(prepared, fractions))
+    first = build(prepared, fractions)
+    made = {node.output for node in first.nodes}
+    groups = [group for group in groups if any(integer(name) in made for name in group)]  # others lie within a table
+    best = error(first)
     total = PASSES * len(groups)
     for turn in range(PASSES):
         for position, group in enumerate(groups):
@@ -110,7 +119,17 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     if (found := error(corrected)) < best:
         quantized, best = corrected, found
     tell(total, total, "biases")
-    return Calibration(prepared, quantized, fractions, best)
+    return Calibration(parted(prepared, graph.outputs), parted(quantized, graph.outputs), fractions, best)
+
+
+def _check_finite(prepared: Graph, values: Mapping[str, Array]) -> None:
+    for node in prepared.nodes:
+        bad = ~np.isfinite(values[node.output]).reshape(len(values[node.output]), -1).all(axis=1)
+        if bad.any():
+            raise GraphError(
+                f"{prepared.name}: {node} gives what is not a number on crop {int(bad.argmax())}; give crops as the "
+                "network was trained on, or train it again"
+            )
 
 
 def _check_lengths(embeddings: Array, name: str) -> None:
@@ -160,10 +179,12 @@ def _groups(graph: Graph) -> list[list[str]]:
 
     for name in graph.inputs:
         root(name)
+    kinds = of_prepared(graph)
     for node in graph.nodes:
-        if node.op == "FusedConv":
+        kind = kinds.get(node.output)
+        if kind in OWN_FRACTION:
             root(node.output)
-        elif node.op in KEPT:
+        elif kind == "moved":
             for name in node.inputs:
                 home[root(name)] = root(node.output)
     found: dict[str, list[str]] = {}
@@ -204,13 +225,11 @@ def correct_biases(prepared: Graph, quantized: Graph, images: Array, wanted: Map
     values: dict[str, Array] = {quantized.inputs[0]: images}
     floats = {integer(node.output): node for node in prepared.nodes}
     for node in quantized.nodes:
+        if node.op == "DequantizeLinear" or any(n not in values and n not in constants for n in node.inputs):
+            continue  # the float tail has no biases of ours
         if node.op != "Int8Conv":
             known = [constants[n] if n in constants else values[n] for n in node.inputs]
-            if node.op == "Reshape":
-                known[0] = known[0].reshape(len(images), *node["shape"][1:])
-                values[node.output] = known[0]
-            else:
-                values[node.output] = reference.run_node(node, known)
+            values[node.output] = reference.run_node(node, known)
             continue
         source, residual = floats[node.output], bool(node["residual"])
         fractions = constants[node.inputs[3]]

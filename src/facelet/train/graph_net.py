@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from facelet.errors import GraphError
 from facelet.graph.int8 import HIGHEST, LOWEST
+from facelet.graph.int8_maps import ENTRIES, mul_shift
 from facelet.graph.ir import Graph, Node
 from facelet.graph.resample import node_taps
 from facelet.nets.prelu import prelu
@@ -172,6 +173,16 @@ def _int8_conv(node: Node, inputs: list[Tensor]) -> Tensor:
     return torch.round(out * torch.exp2(-shift)).clamp(node["low"], node["high"])
 
 
+def run_table(x: Tensor, table: Tensor) -> Tensor:
+    """The entry of each integer in [-128, 127]; see `int8_maps`."""
+    found: Tensor = table[(x.long() + ENTRIES // 2).clamp(0, ENTRIES - 1)]
+    return found
+
+
+def _int8_mul(node: Node, inputs: list[Tensor]) -> Tensor:
+    return torch.round(inputs[0] * inputs[1] * 2.0 ** -mul_shift(node)).clamp(LOWEST, HIGHEST)
+
+
 FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     "Conv": _conv,
     "FusedConv": _fused_conv,
@@ -228,5 +239,9 @@ FORWARD: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
     "QuantizeLinear": lambda node, inputs: torch.round(inputs[0] * 2.0 ** node["fraction"]).clamp(LOWEST, HIGHEST),
     "DequantizeLinear": lambda node, inputs: inputs[0] * 2.0 ** -node["fraction"],
     "Int8Conv": _int8_conv,
+    "Int8Table": lambda node, inputs: run_table(*inputs),
+    "Int8Mul": _int8_mul,
+    "Table": lambda node, inputs: run_table(*inputs),
+    "Channels": lambda node, inputs: inputs[0][:, list(node["order"])],
 }
 """How torch runs each op of `ops.OPS`."""

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from facelet.data.transfer import TransferSet
-from facelet.graph.int8 import HIGHEST, LOWEST
+from facelet.graph.int8 import HIGHEST, LOWEST, tensor_fractions
 from facelet.graph.ir import Array, Graph, Node
 from facelet.model import Card
 from facelet.quantize.build import build, integer
 from facelet.quantize.calibrate import Calibration
-from facelet.train.graph_net import FORWARD
+from facelet.quantize.roles import roots
+from facelet.train.graph_net import FORWARD, run_table
 from facelet.train.loop import Tick
 from facelet.train.recover import teach
 
@@ -65,6 +66,7 @@ class Int8Net(nn.Module):
         self._keys: dict[str, str] = {}
         self._made: dict[str, Node] = {}
         quantized = calibration.quantized
+        self._roots = roots(calibration.prepared)
         for position, node in enumerate(calibration.prepared.nodes):
             if node.op != "FusedConv":
                 continue
@@ -88,12 +90,27 @@ class Int8Net(nn.Module):
         name = graph.inputs[0]
         values = {name: fake(x, torch.tensor(float(fractions[name])), LOWEST, HIGHEST)}
         for node in graph.nodes:
-            inputs = [values[name] for name in node.inputs if name in values]
             if node.op == "FusedConv":
-                values[node.output] = self._conv(node, inputs)
-            else:
-                values[node.output] = FORWARD[node.op](node, inputs)
+                values[node.output] = self._conv(node, [values[name] for name in node.inputs if name in values])
+                continue
+            found = FORWARD[node.op](node, [values[n] if n in values else self._constant(n) for n in node.inputs])
+            made = self.calibration.quantized.producer(integer(node.output))
+            if made is not None and made.op == "Int8Mul":
+                found = fake(found, torch.tensor(float(made["fraction"])), LOWEST, HIGHEST)
+            elif made is not None and made.op == "Int8Table":
+                exact = self._looked_up(made, values[self._roots[node.output]])
+                found = found + (exact - found).detach()
+            values[node.output] = found
         return values[graph.outputs[0]]
+
+    def _constant(self, name: str) -> Tensor:
+        return torch.from_numpy(np.array(self.calibration.prepared.constants[name]))
+
+    def _looked_up(self, made: Node, x: Tensor) -> Tensor:
+        """The numbers that a table has for those of its root: what the int8 network gives, to the bit."""
+        table = torch.from_numpy(np.array(self.calibration.quantized.constants[made.inputs[1]]))
+        fraction = tensor_fractions(self.calibration.quantized)[made.inputs[0]]
+        return run_table(x * 2.0**fraction, table) * 2.0 ** -made["fraction"]
 
     def _conv(self, node: Node, inputs: list[Tensor]) -> Tensor:
         key, fractions = self._keys[node.output], self.calibration.fractions

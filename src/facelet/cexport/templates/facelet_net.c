@@ -133,17 +133,18 @@ static int32_t one_sum(const int8_t *restrict x, const int8_t *restrict weights,
 }
 
 /*
- * Convolves windows that lie in memory as the weights do: count of them, `step` bytes apart, of n inputs each. They go
- * in pairs, so that a weight is read once for two of them.
+ * Convolves windows that lie in memory as the weights of a group do: count of them, `step` bytes apart, of n inputs
+ * each. They go in pairs, so that a weight is read once for two of them.
  */
-static void dense(const facelet_layer *layer, const int8_t *windows, size_t step, size_t count, size_t n, int8_t *out,
-                  size_t out_pixel, const int8_t *residual, size_t residual_pixel)
+static void dense(const facelet_layer *layer, size_t group, const int8_t *windows, size_t step, size_t count, size_t n,
+                  int8_t *out, size_t out_pixel, const int8_t *residual, size_t residual_pixel)
 {
-    const size_t channels = facelet_tensors[layer->out].channels;
+    const size_t channels = facelet_tensors[layer->out].channels / layer->groups;
+    const size_t end = (group + 1) * channels;
     size_t c, i, j, k, l, pair;
 
-    for (c = 0; c < channels; c += BLOCK) {
-        const size_t block = channels - c < BLOCK ? channels - c : BLOCK;
+    for (c = group * channels; c < end; c += BLOCK) {
+        const size_t block = end - c < BLOCK ? end - c : BLOCK;
         const int8_t *weights = layer->weights + c * n;
 
         for (i = 0; i < count; i += pair) {
@@ -171,23 +172,26 @@ static void dense(const facelet_layer *layer, const int8_t *windows, size_t step
     }
 }
 
-/* Copies the window of output column `column` to `patch`; what lies outside the image is zero. */
-static void gather(const facelet_layer *layer, int32_t y, int32_t column, int8_t *patch)
+/* Copies a group's window of output column `column` to `patch`; what lies outside the image is zero. */
+static void gather(const facelet_layer *layer, size_t group, int32_t y, int32_t column, int8_t *patch)
 {
     const facelet_tensor *x = &facelet_tensors[layer->x];
+    const size_t channels = x->channels / layer->groups;
     const int32_t first = column * layer->stride_w - layer->left;
     int32_t i, j;
 
     for (i = 0; i < layer->kernel_h; i++) {
-        const int32_t row = y * layer->stride_h - layer->top + i;
-        const int8_t *pixels = row < 0 || row >= x->height ? NULL : row_of(x, row);
+        const int32_t row = y * layer->stride_h - layer->top + i * layer->dilation_h;
+        const int8_t *pixels = row < 0 || row >= x->height ? NULL : row_of(x, row) + group * channels;
 
         for (j = 0; j < layer->kernel_w; j++) {
-            if (pixels != NULL && first + j >= 0 && first + j < x->width)
-                memcpy(patch, pixels + (size_t)(first + j) * x->pixel, x->channels);
+            const int32_t place = first + j * layer->dilation_w;
+
+            if (pixels != NULL && place >= 0 && place < x->width)
+                memcpy(patch, pixels + (size_t)place * x->pixel, channels);
             else
-                memset(patch, 0, x->channels);
-            patch += x->channels;
+                memset(patch, 0, channels);
+            patch += channels;
         }
     }
 }
@@ -195,28 +199,31 @@ static void gather(const facelet_layer *layer, int32_t y, int32_t column, int8_t
 static void dense_row(const facelet_layer *layer, int32_t y, int8_t *patches)
 {
     const facelet_tensor *x = &facelet_tensors[layer->x], *to = &facelet_tensors[layer->out];
-    const size_t n = (size_t)layer->kernel_h * layer->kernel_w * x->channels;
+    const size_t channels = x->channels / layer->groups;
+    const size_t n = (size_t)layer->kernel_h * layer->kernel_w * channels;
     int8_t *out = row_of(to, y);
     const int8_t *residual = NULL;
-    size_t residual_pixel = 0, column, i;
+    size_t residual_pixel = 0, column, group, i;
 
     if (layer->residual != FACELET_NONE) {
         residual = row_of(&facelet_tensors[layer->residual], y);
         residual_pixel = facelet_tensors[layer->residual].pixel;
     }
-    if (layer->kind == FACELET_POINTWISE) {
-        dense(layer, row_of(x, y * layer->stride_h), (size_t)layer->stride_w * x->pixel, to->width, n, out, to->pixel,
-              residual, residual_pixel);
-        return;
-    }
-    for (column = 0; column < to->width; column += FACELET_PATCHES) {
-        const size_t left = to->width - column;
-        const size_t count = left < FACELET_PATCHES ? left : FACELET_PATCHES;
+    for (group = 0; group < layer->groups; group++) {
+        if (layer->kind == FACELET_POINTWISE) {
+            dense(layer, group, row_of(x, y * layer->stride_h) + group * channels, (size_t)layer->stride_w * x->pixel,
+                  to->width, n, out, to->pixel, residual, residual_pixel);
+            continue;
+        }
+        for (column = 0; column < to->width; column += FACELET_PATCHES) {
+            const size_t left = to->width - column;
+            const size_t count = left < FACELET_PATCHES ? left : FACELET_PATCHES;
 
-        for (i = 0; i < count; i++)
-            gather(layer, y, (int32_t)(column + i), patches + i * n);
-        dense(layer, patches, n, count, n, out + column * to->pixel, to->pixel,
-              residual == NULL ? NULL : residual + column * residual_pixel, residual_pixel);
+            for (i = 0; i < count; i++)
+                gather(layer, group, y, (int32_t)(column + i), patches + i * n);
+            dense(layer, group, patches, n, count, n, out + column * to->pixel, to->pixel,
+                  residual == NULL ? NULL : residual + column * residual_pixel, residual_pixel);
+        }
     }
 }
 
@@ -228,11 +235,13 @@ static void add_products(const int8_t *restrict x, const int8_t *restrict weight
         sums[i] += x[i] * weights[i];
 }
 
-/* The part of a window of `kernel` places from `first` on that lies within `size`: from *begin to before *end. */
-static void clip_window(int32_t first, int32_t kernel, int32_t size, int32_t *begin, int32_t *end)
+/* Of a window's `kernel` places, `step` apart from `first` on, those within `size`: from *begin to before *end. */
+static void clip_window(int32_t first, int32_t kernel, int32_t step, int32_t size, int32_t *begin, int32_t *end)
 {
-    *begin = first < 0 ? -first : 0;
-    *end = size - first < kernel ? size - first : kernel;
+    const int32_t inside = first < size ? (size - first + step - 1) / step : 0;
+
+    *begin = first < 0 ? (-first + step - 1) / step : 0;
+    *end = inside < kernel ? inside : kernel;
 }
 
 static void depthwise_row(const facelet_layer *layer, int32_t y)
@@ -242,24 +251,24 @@ static void depthwise_row(const facelet_layer *layer, int32_t y)
     int32_t top, bottom, left, right, column, i, j;
     size_t c;
 
-    clip_window(above, layer->kernel_h, x->height, &top, &bottom);
+    clip_window(above, layer->kernel_h, layer->dilation_h, x->height, &top, &bottom);
     for (column = 0; column < to->width; column++) {
         const int32_t first = column * layer->stride_w - layer->left;
         int8_t *out = row_of(to, y) + (size_t)column * to->pixel;
 
-        clip_window(first, layer->kernel_w, x->width, &left, &right);
+        clip_window(first, layer->kernel_w, layer->dilation_w, x->width, &left, &right);
         for (c = 0; c < to->channels; c += BLOCK) {
             const size_t block = to->channels - c < BLOCK ? to->channels - c : BLOCK;
             int32_t sums[BLOCK];
 
             memcpy(sums, layer->bias + c, block * sizeof sums[0]);
             for (i = top; i < bottom; i++) {
-                const int8_t *pixels = row_of(x, above + i) + c;
+                const int8_t *pixels = row_of(x, above + i * layer->dilation_h) + c;
                 const int8_t *weights = layer->weights + (size_t)i * layer->kernel_w * to->channels + c;
 
                 for (j = left; j < right; j++)
-                    add_products(pixels + (size_t)(first + j) * x->pixel, weights + (size_t)j * to->channels, block,
-                                 sums);
+                    add_products(pixels + (size_t)(first + j * layer->dilation_w) * x->pixel,
+                                 weights + (size_t)j * to->channels, block, sums);
             }
             if (layer->residual != FACELET_NONE) {
                 const facelet_tensor *residual = &facelet_tensors[layer->residual];
@@ -286,12 +295,12 @@ static void max_pool_row(const facelet_layer *layer, int32_t y)
     const int32_t above = y * layer->stride_h - layer->top;
     int32_t top, bottom, left, right, column, i, j;
 
-    clip_window(above, layer->kernel_h, x->height, &top, &bottom);
+    clip_window(above, layer->kernel_h, layer->dilation_h, x->height, &top, &bottom);
     for (column = 0; column < to->width; column++) {
         const int32_t first = column * layer->stride_w - layer->left;
         int8_t *out = row_of(to, y) + (size_t)column * to->pixel;
 
-        clip_window(first, layer->kernel_w, x->width, &left, &right);
+        clip_window(first, layer->kernel_w, layer->dilation_w, x->width, &left, &right);
         memset(out, INT8_MIN, to->channels);
         for (i = top; i < bottom; i++)
             for (j = left; j < right; j++)
@@ -313,6 +322,75 @@ static void copy_row(const facelet_layer *layer, int32_t y)
             memcpy(out, row_of(x, row) + (size_t)place * x->pixel, to->channels);
         else
             memset(out, 0, to->channels);
+    }
+}
+
+static void table_row(const facelet_layer *layer, int32_t y)
+{
+    const facelet_tensor *x = &facelet_tensors[layer->x], *to = &facelet_tensors[layer->out];
+    const int8_t *table = layer->weights - INT8_MIN;
+    int32_t column, c;
+
+    for (column = 0; column < to->width; column++) {
+        const int8_t *from = row_of(x, y) + (size_t)column * x->pixel;
+        int8_t *out = row_of(to, y) + (size_t)column * to->pixel;
+
+        for (c = 0; c < to->channels; c++)
+            out[c] = table[from[c]];
+    }
+}
+
+/* What a pair of integers makes. */
+static int8_t of_pair(const facelet_layer *layer, int32_t a, int32_t b)
+{
+    int32_t value;
+
+    if (layer->kind == FACELET_LARGER)
+        return (int8_t)(a > b ? a : b);
+    if (layer->kind == FACELET_SMALLER)
+        return (int8_t)(a < b ? a : b);
+    value = shifted(a * b * ((int32_t)1 << layer->residual_shift[0]), layer->shift[0]);
+    return (int8_t)(value < INT8_MIN ? INT8_MIN : value > INT8_MAX ? INT8_MAX : value);
+}
+
+static void pair_row(const facelet_layer *layer, int32_t y)
+{
+    const facelet_tensor *x = &facelet_tensors[layer->x], *to = &facelet_tensors[layer->out];
+    const facelet_tensor *second = &facelet_tensors[layer->residual];
+    const int everywhere = second->height == 1 && second->width == 1;
+    int32_t column, c;
+
+    for (column = 0; column < to->width; column++) {
+        const int8_t *a = row_of(x, y) + (size_t)column * x->pixel;
+        const int8_t *b = everywhere ? row_of(second, 0) : row_of(second, y) + (size_t)column * second->pixel;
+        int8_t *out = row_of(to, y) + (size_t)column * to->pixel;
+
+        for (c = 0; c < to->channels; c++)
+            out[c] = of_pair(layer, a[c], b[c]);
+    }
+}
+
+static void repeat_row(const facelet_layer *layer, int32_t y)
+{
+    const facelet_tensor *x = &facelet_tensors[layer->x], *to = &facelet_tensors[layer->out];
+    int32_t column;
+
+    for (column = 0; column < to->width; column++)
+        memcpy(row_of(to, y) + (size_t)column * to->pixel,
+               row_of(x, y / layer->repeat_h) + (size_t)(column / layer->repeat_w) * x->pixel, to->channels);
+}
+
+static void channels_row(const facelet_layer *layer, int32_t y)
+{
+    const facelet_tensor *x = &facelet_tensors[layer->x], *to = &facelet_tensors[layer->out];
+    int32_t column, c;
+
+    for (column = 0; column < to->width; column++) {
+        const int8_t *from = row_of(x, y) + (size_t)column * x->pixel;
+        int8_t *out = row_of(to, y) + (size_t)column * to->pixel;
+
+        for (c = 0; c < to->channels; c++)
+            out[c] = from[layer->order[c]];
     }
 }
 
@@ -344,6 +422,20 @@ static void make_row(const facelet_layer *layer, int32_t y, const uint8_t *rgb, 
     case FACELET_MAXPOOL:
         max_pool_row(layer, y);
         break;
+    case FACELET_TABLE:
+        table_row(layer, y);
+        break;
+    case FACELET_MULTIPLY:
+    case FACELET_LARGER:
+    case FACELET_SMALLER:
+        pair_row(layer, y);
+        break;
+    case FACELET_REPEAT:
+        repeat_row(layer, y);
+        break;
+    case FACELET_CHANNELS:
+        channels_row(layer, y);
+        break;
     default:
         copy_row(layer, y);
         break;
@@ -354,7 +446,8 @@ static void make_row(const facelet_layer *layer, int32_t y, const uint8_t *rgb, 
 static int32_t rows_needed(const facelet_layer *layer, int32_t y)
 {
     const int32_t height = facelet_tensors[layer->x].height;
-    const int32_t end = y * layer->stride_h - layer->top + layer->kernel_h;
+    const int32_t reach = layer->dilation_h * (layer->kernel_h - 1) + 1;
+    const int32_t end = y / layer->repeat_h * layer->stride_h - layer->top + reach;
 
     return end < height ? end : height;
 }

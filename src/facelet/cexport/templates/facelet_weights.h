@@ -30,25 +30,37 @@ typedef enum {
     FACELET_DENSE,
     FACELET_DEPTHWISE,
     FACELET_MAXPOOL,
-    FACELET_COPY
+    FACELET_COPY,
+    FACELET_TABLE,     /* an entry for each integer */
+    FACELET_MULTIPLY,  /* two tensors, or a tensor and one number per channel */
+    FACELET_LARGER,
+    FACELET_SMALLER,
+    FACELET_REPEAT,    /* every pixel becomes a rectangle */
+    FACELET_CHANNELS   /* channels in another order */
 } facelet_kind;
 
 /* What makes the rows of one tensor. */
 typedef struct {
-    const int8_t *weights;          /* dense: [out][kh][kw][in]; depthwise: [kh][kw][channel] */
+    const int8_t *weights;          /* dense: [out][kh][kw][in of a group]; depthwise: [kh][kw][channel]; table: [256] */
     const int32_t *bias;            /* these and the following: one per output channel */
     const uint8_t *shift;
     const int16_t *slope;           /* of negative sums; NULL without slopes */
     const uint8_t *slope_shift;     /* shift of negative sums */
     const uint8_t *residual_shift;  /* to the left */
+    const uint16_t *order;          /* channel of the input that each channel of the output is */
     uint16_t x;                     /* indices of tensors */
     uint16_t out;
-    uint16_t residual;
+    uint16_t residual;              /* or the second of a pair */
+    uint16_t groups;
     uint8_t kind;
     uint8_t kernel_h;
     uint8_t kernel_w;
     uint8_t stride_h;
     uint8_t stride_w;
+    uint8_t dilation_h;
+    uint8_t dilation_w;
+    uint8_t repeat_h;
+    uint8_t repeat_w;
     uint8_t top;                    /* of the border; a copy adds it to its output */
     uint8_t left;
     int8_t low;

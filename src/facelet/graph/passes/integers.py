@@ -1,7 +1,9 @@
 """Float ops between a DequantizeLinear and a QuantizeLinear become integer ops with the same results.
 
 QuantizeLinear(FusedConv(DequantizeLinear(x), w, b ...))   becomes Int8Conv(x, integers of w and b ...)
-QuantizeLinear(MaxPool(DequantizeLinear(x)))               becomes MaxPool(x); likewise Concat, Pad, Reshape
+QuantizeLinear(MaxPool(DequantizeLinear(x)))               becomes MaxPool(x); likewise the other ops of `int8.MOVERS`
+QuantizeLinear(Mul(DequantizeLinear(x), DequantizeLinear(s)))  becomes Int8Mul(x, s)
+QuantizeLinear(Table(x, numbers))                          becomes Int8Table(x, integers)
 
 Weights are integers over a power of two per output channel; the smallest such power that makes whole numbers of
 weights and bias is taken, which computes the same as any larger one.
@@ -15,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from facelet.errors import GraphError
-from facelet.graph.int8 import HIGHEST, LOWEST, MOVERS, check_int8
+from facelet.graph.int8 import HIGHEST, LOWEST, MOVERS, check_int8, tensor_fractions
+from facelet.graph.int8_maps import table_of
 from facelet.graph.ir import Array, Graph, Node
 from facelet.graph.passes.result import Note, PassResult, only_reader
 
@@ -51,6 +54,8 @@ def integers(graph: Graph) -> PassResult:
 
 def _integer(graph: Graph, node: Node, last: Node) -> tuple[Node, dict[str, Array]] | None:
     """The integer form of a node and its constants; None where an input is no integers."""
+    if node.op == "Table":
+        return _int8_table(graph, node, last)
     images = [name for name in node.inputs if name not in graph.constants]
     sources = [graph.producer(name) for name in images]
     if not sources or any(source is None or source.op != "DequantizeLinear" for source in sources):
@@ -62,9 +67,31 @@ def _integer(graph: Graph, node: Node, last: Node) -> tuple[Node, dict[str, Arra
         if {source["fraction"] for source in before} != {last["fraction"]} or node.attributes.get("value"):
             raise GraphError("the fractions around it differ")
         return replace(node, inputs=tuple(source.inputs[0] for source in before), output=last.output), {}
+    if node.op == "Mul":
+        return _int8_mul(graph, node, last, before), {}
     if node.op not in ("Conv", "FusedConv"):
         return None
     return _int8_conv(graph, node, last, before)
+
+
+def _int8_table(graph: Graph, node: Node, last: Node) -> tuple[Node, dict[str, Array]] | None:
+    if node.inputs[0] not in tensor_fractions(graph) or node.inputs[1] not in graph.constants:
+        return None
+    name = f"{last.output}.table"
+    table = table_of(graph.constants[node.inputs[1]].astype(np.float64), last["fraction"])
+    made = Node("Int8Table", (node.inputs[0], name), last.output, {"fraction": last["fraction"]}, node.name)
+    return made, {name: table}
+
+
+def _int8_mul(graph: Graph, node: Node, last: Node, before: list[Node]) -> Node:
+    if len(before) != 2:
+        raise GraphError("one factor is a constant")
+    first, second = sorted(before, key=lambda source: graph.shapes[source.output][2:] == (1, 1))
+    shapes = [graph.shapes[source.output] for source in (first, second)]
+    if len(shapes[0]) != 4 or shapes[1] not in (shapes[0], (*shapes[0][:2], 1, 1)):
+        raise GraphError("its factors have neither one shape nor is the second one number per channel")
+    attributes = {"a_fraction": first["fraction"], "b_fraction": second["fraction"], "fraction": last["fraction"]}
+    return Node("Int8Mul", (first.inputs[0], second.inputs[0]), last.output, attributes, node.name)
 
 
 def _int8_conv(graph: Graph, node: Node, last: Node, before: list[Node]) -> tuple[Node, dict[str, Array]]:
