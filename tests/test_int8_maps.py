@@ -89,6 +89,36 @@ def shuffled(groups: int) -> Graph:
     return ended(b, b.conv(b.add("Reshape", turned, shape=(1, 12, SIDE, SIDE)), 7, groups=1))
 
 
+def sliced(starts: tuple[int, ...], steps: tuple[int, ...], sizes: tuple[int, ...]) -> Graph:
+    b, x = start(12)
+    return ended(b, b.add("Slice", x, starts=(0, *starts), steps=(1, *steps), sizes=(1, *sizes)))
+
+
+def focus() -> Graph:
+    """Four pixels become the channels of one, as YOLO's first layer does."""
+    b = Builder({"image": (1, 3, SIDE, SIDE)})
+    corners = [
+        b.add("Slice", "image", starts=(0, 0, down, across), steps=(1, 1, 2, 2), sizes=(1, 3, SIDE // 2, SIDE // 2))
+        for across in (0, 1)
+        for down in (0, 1)
+    ]
+    return ended(b, b.conv(b.add("Concat", *corners, axis=1), 5))
+
+
+def larger_half(op: str) -> Graph:
+    b, x = start(12)
+    halves = [
+        b.add("Slice", x, starts=(0, half, 0, 0), steps=(1, 1, 1, 1), sizes=(1, 6, SIDE, SIDE)) for half in (0, 6)
+    ]
+    return ended(b, b.conv(b.add(op, *halves), 5))
+
+
+def more_channels() -> Graph:
+    b, x = start()
+    wide = b.add("Pad", x, pads=(0, 2, 0, 0, 0, 5, 0, 0), value=0.0)
+    return ended(b, b.add("Add", wide, b.conv(x, 13)))
+
+
 def in_groups(groups: int, outputs: int, dilations: tuple[int, int] = (1, 1)) -> Graph:
     b, x = start(12)
     return ended(b, b.conv(x, outputs, (3, 3), (1, 1), (2, 2, 2, 2), groups, dilations, "PRelu", ""))
@@ -181,6 +211,13 @@ CASES: dict[str, Callable[[], Graph]] = {
     "product of branches": product_of_branches,
     "upsampled": upsampled,
     **{f"shuffle {groups}": lambda groups=groups: shuffled(groups) for groups in (2, 3, 4)},
+    "slice of channels": lambda: sliced((3, 0, 0), (2, 1, 1), (4, SIDE, SIDE)),
+    "slice of pixels": lambda: sliced((0, 1, 2), (1, 1, 1), (12, 5, 6)),
+    "slice of both": lambda: sliced((2, 1, 0), (1, 3, 2), (7, 2, 4)),
+    "one pixel": lambda: sliced((0, 4, 7), (1, 1, 1), (12, 1, 1)),
+    "focus": focus,
+    **{f"half {op}": lambda op=op: larger_half(op) for op in ("Max", "Min")},
+    "more channels": more_channels,
     "groups": lambda: in_groups(3, 6),
     "multiplier": lambda: in_groups(12, 24),
     "dilated": lambda: in_groups(1, 5, (2, 1)),
@@ -234,7 +271,7 @@ def exact(graph: Graph) -> bool:
     return {node.op for node in graph.nodes} <= {*INTEGER_OPS, "DequantizeLinear", "Reshape", "Transpose"}
 
 
-INTEGER_OPS = ("QuantizeLinear", "Int8Conv", "Int8Table", "Int8Mul", "MaxPool", "Concat", "Pad", "Resize", "Channels")
+INTEGER_OPS = ("QuantizeLinear", "Int8Conv", "Int8Table", "Int8Mul", "MaxPool", "Concat", "Pad", "Resize", "Channels", "Max", "Min")
 
 
 def run_reference(graph: Graph, x: Any) -> list[Any]:
@@ -258,7 +295,7 @@ def every_output(graph: Graph, x: Any, optimised: bool = True) -> list[Any]:
 
 
 @pytest.mark.parametrize("block", [16, 8])
-@pytest.mark.parametrize("name", ["every map", "every form", "several outputs", "image grouped", "image Concat"])
+@pytest.mark.parametrize("name", ["every map", "every form", "several outputs", "half Max", "half Min", "image Concat"])
 def test_opencl_computes_every_integer(name: str, block: int) -> None:
     pytest.importorskip("pyopencl", reason="pyopencl is not installed; mend with: pip install 'facelet[opencl]'")
     from facelet.opencl.config import AVX2, AVX512
@@ -385,7 +422,7 @@ def of_op(op: str) -> Graph | None:
             shape=(1, 7, 1, 1),
         ),
         "Resample": lambda: b.add(
-            op, x, height=16, width=16, scale_h=2.0, scale_w=2.0, mode="linear", coordinates="half_pixel", nearest=""
+            op, x, height=16, width=16, scale_h=2.0, scale_w=2.0, mode="linear", coordinates="half_pixel", nearest="floor"
         ),
         **dict.fromkeys(("Add", "Sub", "Mul", "Max", "Min"), lambda: b.add(op, x, b.conv("image", 6))),
         **dict.fromkeys(("Div", "Pow"), lambda: b.add(op, x, b.number(2.0))),

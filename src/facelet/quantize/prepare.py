@@ -104,7 +104,7 @@ def _no_form(graph: Graph, node: Node) -> GraphError:
 def _what(graph: Graph, node: Node) -> str:
     """The op, and for one that moves numbers the shapes between which it does."""
     if node.op == "Pad":
-        return "a border that is not of zeros around height and width"
+        return "a border that is not of zeros"
     if node.op == "Concat":
         return f"a concatenation along axis {node['axis']}"
     if node.op not in ("Reshape", "Transpose"):
@@ -326,6 +326,23 @@ def _slice(work: _Work, node: Node) -> None:
         work.depthwise(node, source, weight, np.zeros(sizes[1], np.float32), window)
 
 
+def _more_channels(work: _Work, node: Node) -> None:
+    """Channels of zeros, and a border, become a 1x1 convolution whose weights are 1 and 0."""
+    pads, channels = node["pads"], _channels(work, node)
+    if node["value"] or pads[0] or pads[4]:
+        raise _no_form(work.graph, node)
+    weight = np.zeros((pads[1] + channels + pads[5], channels, 1, 1), np.float32)
+    weight[pads[1] + np.arange(channels), np.arange(channels)] = 1
+    names = (
+        node.inputs[0],
+        work.constant(f"{node.output}.weight", weight),
+        work.constant(f"{node.output}.bias", np.zeros(len(weight))),
+    )
+    window = {**SAME_WINDOW, "pads": (pads[2], pads[3], pads[6], pads[7]), "groups": 1}
+    attributes = {"activation": "", "residual": False, **window}
+    work.nodes.append(Node("FusedConv", names, node.output, attributes, node.name))
+
+
 FORMS: dict[str, Callable[[_Work, Node], None]] = {
     "Conv": _conv,
     "FusedConv": _conv,
@@ -336,6 +353,7 @@ FORMS: dict[str, Callable[[_Work, Node], None]] = {
     "BatchNormalization": _batch_normalization,
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
     "Slice": _slice,
+    "Pad": _more_channels,
 }
 """How each op comes to one of the forms."""
 
