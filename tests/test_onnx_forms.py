@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,7 +16,12 @@ from facelet.graph.ir import Array, Graph, Node, Shape
 from facelet.graph.onnx_io import read_graph, write_graph
 from facelet.graph.passes import optimise
 from facelet.graph.reference import run
+from facelet.opencl.check import compare
+from facelet.opencl.lower import lower
 from onnx_forms import FORMS, OPSETS
+
+if TYPE_CHECKING:
+    from facelet.opencl.runtime import OpenCLRuntime
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -100,19 +107,24 @@ def joined(graphs: Mapping[str, Graph]) -> Graph:
     return Graph("forms", tuple(inputs), tuple(outputs), tuple(nodes), constants, shapes).check()
 
 
-def check_on_device(names: list[str]) -> None:
-    pytest.importorskip("pyopencl")
-    from facelet.opencl.check import compare
-    from facelet.opencl.lower import lower
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> OpenCLRuntime:
+    """PoCL on one thread; what it compiles stays in a temporary folder."""
+    pytest.importorskip("pyopencl", reason="pyopencl is not installed; mend with: pip install 'facelet[opencl]'")
+    os.environ.setdefault("POCL_CACHE_DIR", str(tmp_path_factory.mktemp("pocl")))
     from facelet.opencl.runtime import OpenCLRuntime, find_devices
 
-    device = next((found for found in find_devices() if found.name.startswith("pocl")), None)
-    if device is None:
-        pytest.skip("PoCL is not installed")
+    names = [device.name for device in find_devices(1) if device.name.startswith("pocl")]
+    if not names:
+        pytest.skip("no PoCL device; mend with: pip install 'pyopencl[pocl]'")
+    return OpenCLRuntime(names[-1], 1)  # the oldest: PyPI's, where there are two
+
+
+def check_on_device(runtime: OpenCLRuntime, names: list[str]) -> None:
     graphs = {name: optimise(read_graph(FORMS[name].model)) for name in names}
-    program = lower(joined(graphs), device.config)
-    executable = OpenCLRuntime(device.name, threads=1).load(program, whole=False)
-    compare(executable, program, device.name)
+    program = lower(joined(graphs), runtime.device.config)
+    executable = runtime.load(program, whole=False)
+    compare(executable, program, runtime.device.name)
     feeds = {name: fed(FORMS[name].model) for name in names}
     found = executable.run({f"{name}/{tensor}": array for name, own in feeds.items() for tensor, array in own.items()})
     for name, graph in graphs.items():
@@ -120,11 +132,11 @@ def check_on_device(names: list[str]) -> None:
         check([found[f"{name}/{tensor}"] for tensor in graph.outputs], wanted, name)
 
 
-def test_one_form_in_ten_agrees_on_a_device() -> None:
-    check_on_device(RUN[::10])
+def test_one_form_in_ten_agrees_on_a_device(runtime: OpenCLRuntime) -> None:
+    check_on_device(runtime, RUN[::10])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, len(RUN), 60))
-def test_every_form_agrees_on_a_device(start: int) -> None:
-    check_on_device(RUN[start : start + 60])
+def test_every_form_agrees_on_a_device(runtime: OpenCLRuntime, start: int) -> None:
+    check_on_device(runtime, RUN[start : start + 60])

@@ -31,7 +31,7 @@ def with_output(model: Model) -> bytes | None:
         known = ", ".join(value.name for value in proto.graph.output)
         raise ModelError(f"{model.path}: has no output '{name}', which its card names in output_name; it has {known}")
     proto.graph.output.add().name = name
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def takes_pixels(model: Model, shape: list[Any]) -> bool:

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from facelet.graph.ir import Node
 from facelet.graph.onnx_import import LARGEST_FOLDED, Import, Known, attributes, axis_of, refusal
 from facelet.graph.onnx_int8 import fold_dequantize
-from facelet.graph.ops import broadcast
+from facelet.graph.shapes import broadcast
 
 
 def _folded_constant(into: Import, node: onnx.NodeProto) -> Known:
@@ -156,8 +156,9 @@ def _folded_range(into: Import, node: onnx.NodeProto) -> Known:
     start, limit, step = (into.value(node, position).reshape(()) for position in range(3))
     if not step:
         raise refusal(into, node, "has a step of 0")
-    into.spend(node, max(0, math.ceil((limit - start) / step)))
-    return np.arange(start, limit, step, dtype=start.dtype)
+    count = max(0, math.ceil((limit - start) / step))
+    into.spend(node, count)
+    return np.asarray(start + step * np.arange(count), start.dtype)
 
 
 def _folded_expand(into: Import, node: onnx.NodeProto) -> Known:

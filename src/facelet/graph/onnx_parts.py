@@ -71,7 +71,7 @@ def read_gather(into: Import, node: onnx.NodeProto) -> None:
     shape, out = into.shape(node), node.output[0]
     axis = axis_of(into, node, int(attributes(node).get("axis", 0)), len(shape))
     table = into.value(node, 1).astype(np.int64)
-    chosen = [int(v) + shape[axis] * (v < 0) for v in table.reshape(-1)]
+    chosen = [v + shape[axis] if v < 0 else v for v in map(int, table.reshape(-1))]
     if not chosen or min(chosen) < 0 or max(chosen) >= shape[axis]:
         raise refusal(into, node, f"takes {chosen[:8]} of {shape[axis]} along axis {axis}")
     if table.ndim == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,7 +69,7 @@ def read_max(into: Import, node: onnx.NodeProto) -> None:
     if len(shape) != 4 or axes != (2, 3):
         _emit(into, node, "ReduceMax", x, axes, keepdims)
         return
-    window = {"kernel": shape[2:], "strides": (1, 1), "pads": (0, 0, 0, 0)}
+    window: dict[str, Any] = {"kernel": shape[2:], "strides": (1, 1), "pads": (0, 0, 0, 0)}
     if keepdims:
         into.emit(node, "MaxPool", (x,), **window)
     else:

@@ -57,7 +57,7 @@ def _emit(
         into.emit(node, "Resize", (into.tensor(node),), scale_h=times[0], scale_w=times[1])
     else:
         how: dict[str, Any] = {"mode": mode, "coordinates": coordinates, "nearest": nearest}
-        size = {"height": sizes[2], "width": sizes[3], "scale_h": scales[2], "scale_w": scales[3]}
+        size: dict[str, Any] = {"height": sizes[2], "width": sizes[3], "scale_h": scales[2], "scale_w": scales[3]}
         into.emit(node, "Resample", (into.tensor(node),), **how, **size)
 
 

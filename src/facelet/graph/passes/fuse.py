@@ -1,15 +1,12 @@
-"""What a convolution can take along, and the unit length at the end of a net.
+"""What a convolution can take along, and the unit length at the end of a net (`norms`).
 
 conv -> [+ residual] -> [activation]                    becomes one FusedConv
-x / clip(sqrt(sum of x squared along an axis), eps)      becomes one LpNormalization; the clip may be missing, and
-                                                         a Reshape may bring the axis back
 """
 
 from __future__ import annotations
 
-import math
-
 from facelet.graph.ir import ACTIVATIONS, Graph, Node
+from facelet.graph.passes.norms import fuse_norm
 from facelet.graph.passes.result import Note, PassResult, only_reader
 
 
@@ -21,9 +18,9 @@ def fuse(graph: Graph) -> PassResult:
             graph, note = _fuse_conv(graph, node)
             notes.append(note)
     for node in graph.nodes:
-        if node.op == "Div":
-            graph, note = _fuse_norm(graph, node)
-            notes.append(note)
+        if (fused := fuse_norm(graph, node)) is not None:
+            graph = fused[0]
+            notes.append(fused[1])
     return PassResult(graph, tuple(notes))
 
 
@@ -69,31 +66,3 @@ def _why_not(graph: Graph, conv: Node) -> str:
     if len(readers) != 1:
         return f"is read by {len(readers)} nodes"
     return f"is followed by {readers[0]}, which it cannot take along"
-
-
-def _fuse_norm(graph: Graph, division: Node) -> tuple[Graph, Note]:
-    refused = Note(str(division), False, "is no division by the length along one axis")
-    x, length = division.inputs
-    epsilon, gone = 0.0, [division]
-    node = graph.producer(length)
-    while node is not None and node.op in ("Clip", "Reshape"):
-        if only_reader(graph, node.output) is not gone[-1]:
-            return graph, refused
-        if node.op == "Clip":
-            if node["max"] < math.inf or node["min"] <= 0:
-                return graph, refused
-            epsilon = max(epsilon, node["min"])
-        gone.append(node)
-        node = graph.producer(node.inputs[0])
-    if node is None or node.op != "ReduceL2" or node.inputs[0] != x or len(node["axes"]) != 1:
-        return graph, refused
-    if graph.shapes[length] != tuple(1 if i == node["axes"][0] else size for i, size in enumerate(graph.shapes[x])):
-        return graph, refused
-    if only_reader(graph, node.output) is not gone[-1]:
-        return graph, Note(str(division), False, f"the length {node} is read elsewhere, too")
-    gone.append(node)
-    joined = Node(
-        "LpNormalization", (x,), division.output, {"axis": node["axes"][0], "epsilon": epsilon}, division.name
-    )
-    nodes = [joined if other is division else other for other in graph.nodes if other is division or other not in gone]
-    return graph.with_nodes(nodes), Note(str(division), True, "became one normalisation")
