@@ -119,10 +119,10 @@ class TripletTask:
 def training_note(figures: Mapping[str, float]) -> str:
     """One sentence for a person where the figures of `TripletTask` show that nothing is learned; empty otherwise."""
     if figures.get("spread", 1.0) < COLLAPSED:
-        return "the net gives the same embedding for every crop: it has collapsed; lower `learning_rate`"
+        return "the net gives the same embedding for every crop: it has collapsed; train again with a lower learning rate"
     if figures.get("triplets") == 0:
         return (
             f"no triplet in the last {PERIOD} steps, so nothing was learned in them: every other person is farther "
-            "than the same one by `margin`; raise it, give more people per batch (`people`), or stop"
+            "than the same one by the margin; raise the margin, put more people into a batch, or stop"
         )
     return ""
