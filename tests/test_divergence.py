@@ -156,7 +156,7 @@ def test_a_net_that_collapsed_is_told() -> None:
     task = triplets(Same())
     loss, figures = task.loss(task.batch(0), 0.0)
     assert loss.item() == pytest.approx(task.margin)  # each triplet costs the margin, so the loss shows nothing
-    assert training_note(figures).startswith("the net gives the same embedding for every crop")
+    assert training_note(figures).startswith("the net gives every crop the same embedding")
 
 
 def test_a_healthy_training_is_not_noted() -> None:

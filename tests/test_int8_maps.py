@@ -271,7 +271,19 @@ def exact(graph: Graph) -> bool:
     return {node.op for node in graph.nodes} <= {*INTEGER_OPS, "DequantizeLinear", "Reshape", "Transpose"}
 
 
-INTEGER_OPS = ("QuantizeLinear", "Int8Conv", "Int8Table", "Int8Mul", "MaxPool", "Concat", "Pad", "Resize", "Channels", "Max", "Min")
+INTEGER_OPS = (
+    "QuantizeLinear",
+    "Int8Conv",
+    "Int8Table",
+    "Int8Mul",
+    "MaxPool",
+    "Concat",
+    "Pad",
+    "Resize",
+    "Channels",
+    "Max",
+    "Min",
+)
 
 
 def run_reference(graph: Graph, x: Any) -> list[Any]:
@@ -422,7 +434,15 @@ def of_op(op: str) -> Graph | None:
             shape=(1, 7, 1, 1),
         ),
         "Resample": lambda: b.add(
-            op, x, height=16, width=16, scale_h=2.0, scale_w=2.0, mode="linear", coordinates="half_pixel", nearest="floor"
+            op,
+            x,
+            height=16,
+            width=16,
+            scale_h=2.0,
+            scale_w=2.0,
+            mode="linear",
+            coordinates="half_pixel",
+            nearest="floor",
         ),
         **dict.fromkeys(("Add", "Sub", "Mul", "Max", "Min"), lambda: b.add(op, x, b.conv("image", 6))),
         **dict.fromkeys(("Div", "Pow"), lambda: b.add(op, x, b.number(2.0))),

@@ -16,6 +16,9 @@ from facelet.jobs.places import check_model_out
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from facelet.data.transfer import TransferSet
     from facelet.graph.ir import Array, Graph
     from facelet.graph.passes.prune import Saving
@@ -191,28 +194,33 @@ def prune(
 def _narrowed(
     model: Model, start: Graph, keep: float, crops: TransferSet | None, images: int, seed: int, show: Output
 ) -> tuple[Graph, tuple[Note, ...]]:
-    from facelet.graph.passes.channels import channels
+    import numpy as np
 
-    planes = planes_for(model.card, crops, images, seed, show)
+    from facelet.graph.passes.channels import channels
+    from facelet.quantize.split import different_rows
+
+    crops = crops or synthetic_crops(images, seed, show)
+    rows = different_rows(crops.crops, images, seed, "--calibration")
+    planes = planes_of(model.card, crops, np.sort(rows))
     narrowed = channels(start, planes, keep)
     if not narrowed.notes:
         raise InputError(f"--channels {keep:g}: every channel stays; give less")
     return narrowed.graph, narrowed.notes
 
 
-def planes_for(card: Card, crops: TransferSet | None, count: int, seed: int, show: Output) -> Array:
-    """Clean crops as a network eats them, `(count, 3, h, w)` float32: drawn from a set, or of synthetic faces."""
-    import numpy as np
+def synthetic_crops(count: int, seed: int, show: Output) -> TransferSet:
+    """Synthetic faces in the place of `--calibration`."""
+    from facelet.data.synthetic_transfer import synthetic_transfer_set
 
+    show.note("no --calibration: looking at synthetic faces")
+    return synthetic_transfer_set(count, 1, seed)
+
+
+def planes_of(card: Card, crops: TransferSet, rows: NDArray[np.int64]) -> Array:
+    """Clean crops of a set as a network takes them, `(n, 3, h, w)` float32."""
     from facelet.backends import network_input
     from facelet.canvas import canvas_inputs
 
-    if crops is None:
-        from facelet.data.synthetic_transfer import synthetic_transfer_set
-
-        show.note("no --calibration: looking at synthetic faces")
-        crops = synthetic_transfer_set(count, 1, seed)
-    rows = np.sort(np.random.default_rng(seed).permutation(crops.n_images)[:count])
     return network_input(canvas_inputs(card, crops.crops[rows]), card)
 
 

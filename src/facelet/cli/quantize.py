@@ -15,6 +15,9 @@ from facelet.jobs.places import check_model_out
 from facelet.threads import MOST_THREADS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from facelet.data.transfer import TransferSet
     from facelet.graph.ir import Graph
     from facelet.model import Model
@@ -28,7 +31,9 @@ def quantize(
         Path | None,
         typer.Option("--calibration", help="Face crops: shards or a folder of photos; synthetic faces without."),
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=8, max=10_000, help="Crops that calibration looks at.")] = 64,
+    images: Annotated[
+        int, typer.Option("--images", min=8, max=10_000, help="Most crops that calibration looks at; others measure.")
+    ] = 64,
     size: SizeOption = None,
     output: OutputOption = "",
     out: Annotated[Path | None, typer.Option("--out", help="The int8 model.", show_default="MODEL_int8.onnx")] = None,
@@ -52,9 +57,11 @@ def quantize(
     """Quantize a model to int8 that is exact everywhere."""
     from dataclasses import replace
 
+    import numpy as np
+
     from facelet.atomic import check_folder
     from facelet.backends import run_graph
-    from facelet.cli.graph import open_for, planes_for, write_changed
+    from facelet.cli.graph import open_for, planes_of, synthetic_crops, write_changed
     from facelet.evaluate.png import check_plots
     from facelet.graph.passes import optimise
     from facelet.model_files import load_model
@@ -62,6 +69,7 @@ def quantize(
     from facelet.quantize.calibrate import calibrate, embedding_error
     from facelet.quantize.prepare import prepare
     from facelet.quantize.report import layer_noise
+    from facelet.quantize.split import MEASURED, different_rows, split_rows
 
     show = Output(json_, quiet)
     if not 0 < learning_rate < math.inf:
@@ -84,17 +92,21 @@ def quantize(
     prepare(graph)  # what has no int8 form is said before any crop is read
     looked_at = calibration is not None or distil
     transfer = open_for(found, calibration, aligned, seed, show) if looked_at else None
-    planes = planes_for(found.card, transfer, images, seed, show)
+    crops = synthetic_crops(images + MEASURED, seed, show) if transfer is None else transfer
+    where = "synthetic faces" if calibration is None else str(calibration)
+    seen, unseen = split_rows(different_rows(crops.crops, images + MEASURED, seed, where), images)
+    planes, others = planes_of(found.card, crops, seen), planes_of(found.card, crops, unseen)
     with show.progress("calibrating") as advance:
         result = calibrate(graph, planes, lambda g, x: run_graph(g, x, threads), advance)
-    quantized, error = result.quantized, result.error
+    wanted = run_graph(graph, others, threads)
+    quantized = result.quantized
+    calibrated = error = embedding_error(run_graph(quantized, others, threads), wanted)
     if distil and transfer is not None:
-        quantized = _distilled(found, graph, result, transfer, target, distil, threads, learning_rate, seed, show)
-        error = embedding_error(run_graph(quantized, planes, threads), run_graph(graph, planes, threads))
-        if error > result.error:
-            show.note(
-                f"--distil {distil:g}: {error:.4f} from the float model, {result.error:.4f} before; give it longer"
-            )
+        rows = np.delete(np.arange(transfer.n_images), unseen)
+        quantized = _distilled(found, graph, result, transfer, rows, target, distil, threads, learning_rate, seed, show)
+        error = embedding_error(run_graph(quantized, others, threads), wanted)
+        if error > calibrated:
+            show.note(f"--distil {distil:g}: {error:.4f} from the float model, {calibrated:.4f} before; give it longer")
     write_changed(found, quantized, target, "int8")
     noise = layer_noise(replace(result, quantized=quantized), planes[:16])
     told: dict[str, Any] = {
@@ -102,7 +114,10 @@ def quantize(
         "bytes": target.stat().st_size,
         "float_bytes": found.size_bytes,
         "embedding_error": error,
-        "embedding_error_calibrated": result.error,
+        "embedding_error_calibrated": calibrated,
+        "embedding_error_seen": result.error,
+        "calibration_crops": len(seen),
+        "measured_crops": len(unseen),
         "distilled_minutes": distil,
         "layers": [vars(row) for row in noise],
     }
@@ -117,6 +132,7 @@ def _distilled(
     graph: Graph,
     result: Any,
     transfer: TransferSet,
+    rows: NDArray[np.int64],
     out: Path,
     minutes: float,
     threads: int,
@@ -136,6 +152,7 @@ def _distilled(
             transfer,
             out.parent / f"{out.stem}-distillation",
             minutes=minutes,
+            rows=rows,
             threads=threads,
             seed=seed,
             learning_rate=learning_rate,
@@ -161,6 +178,7 @@ def _print(show: Output, out: Path, noise: tuple[LayerNoise, ...], told: dict[st
     show.table(f"{out}: the noisiest layers", columns, rows)
     show.line(
         f"{told['bytes'] / 1e6:.2f} MB (float {told['float_bytes'] / 1e6:.2f} MB); mean squared distance of the "
-        f"embeddings from the float model's {told['embedding_error']:.4f}"
+        f"embeddings from the float model's {told['embedding_error']:.4f}, on {told['measured_crops']} crops that the "
+        f"calibration on {told['calibration_crops']} others did not see"
     )
     show.note(f"{out}: has no thresholds yet; facelet calibrate measures them")

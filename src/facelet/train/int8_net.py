@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facelet.data.transfer import TransferSet
@@ -156,6 +157,7 @@ def distil_int8(
     *,
     minutes: float,
     threads: int,
+    rows: NDArray[np.int64] | None = None,
     seed: int = 0,
     learning_rate: float = 1e-4,
     on_tick: Callable[[Tick], None] | None = None,
@@ -167,6 +169,7 @@ def distil_int8(
         card: of both.
         folder: for the log and the checkpoint.
         minutes: of training.
+        rows: crops to train on, `(m,)`; all without.
 
     Raises:
         InputError: see `recover.teach`.
@@ -180,6 +183,7 @@ def distil_int8(
         transfer,
         folder,
         minutes=minutes,
+        rows=rows,
         threads=threads,
         seed=seed,
         learning_rate=learning_rate,

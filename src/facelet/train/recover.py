@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,20 +39,30 @@ class RecoverTask:
 
     Args:
         card: of both nets: the size, colours, mean and scale of what they eat, and its alignment.
+        rows: crops to train on, `(m,)`; all without.
     """
 
     batch_size = BATCH_SIZE
 
-    def __init__(self, student: nn.Module, original: GraphNet, card: Card, transfer: TransferSet, seed: int) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        original: GraphNet,
+        card: Card,
+        transfer: TransferSet,
+        seed: int,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
         self.student = student
+        self.rows = np.arange(transfer.n_images) if rows is None else rows
         self.original, self.card, self.transfer, self.seed = original.eval(), card, transfer, seed
         self.matrix = canvas_matrix(card.template, card.height, card.width)
         self.modules = nn.ModuleDict({"student": student})
 
     def batch(self, step: int) -> Tensor:
         """Pixels of a step, `(n, h, w, 3)` uint8 RGB."""
-        epoch, rows = epoch_rows(step, self.batch_size, self.transfer.n_images, self.seed)
-        index, crops, recipe = np.sort(rows), self.transfer.crops, RECIPES["standard"]
+        epoch, places = epoch_rows(step, self.batch_size, len(self.rows), self.seed)
+        index, crops, recipe = np.sort(self.rows[places]), self.transfer.crops, RECIPES["standard"]
         view = np.full(len(index), epoch + 1)
         height, width = self.card.height, self.card.width
         return torch.from_numpy(view_inputs(crops, index, view, recipe, self.seed, self.matrix, height, width))
@@ -132,6 +143,7 @@ def teach(
     threads: int,
     seed: int,
     learning_rate: float,
+    rows: NDArray[np.int64] | None = None,
     optimizer: str = "adamw",
     weight_decay: float = 0.0,
     on_tick: Callable[[Tick], None] | None,
@@ -144,6 +156,7 @@ def teach(
         folder: for the log and the checkpoint.
         minutes: of training; the number of steps follows from how long the first ones take.
         steps: of training, in place of `minutes`.
+        rows: crops to train on, `(m,)`; all without.
         optimizer: key of `OPTIMIZERS`.
         weight_decay: decoupled, on kernels.
 
@@ -152,11 +165,11 @@ def teach(
     """
     if not steps and not 0 < minutes < math.inf:
         raise InputError(f"--minutes: must be above 0 and finite, found {minutes}")
-    if transfer.n_images <= BATCH_SIZE:
-        raise InputError(f"{transfer.n_images} crops do not fill a batch of {BATCH_SIZE}; give more")
+    if (count := transfer.n_images if rows is None else len(rows)) <= BATCH_SIZE:
+        raise InputError(f"{count} crops do not fill a batch of {BATCH_SIZE}; give more")
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    task = RecoverTask(student, GraphNet(original), card, transfer, seed)
+    task = RecoverTask(student, GraphNet(original), card, transfer, seed, rows)
     steps = steps or max(1, int(SHARE * 60 * minutes / _step_s(task)))
     config = LoopConfig(
         steps=steps,

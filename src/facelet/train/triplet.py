@@ -119,7 +119,7 @@ class TripletTask:
 def training_note(figures: Mapping[str, float]) -> str:
     """One sentence for a person where the figures of `TripletTask` show that nothing is learned; empty otherwise."""
     if figures.get("spread", 1.0) < COLLAPSED:
-        return "the net gives the same embedding for every crop: it has collapsed; train again with a lower learning rate"
+        return "the net gives every crop the same embedding: it has collapsed; train again with a lower learning rate"
     if figures.get("triplets") == 0:
         return (
             f"no triplet in the last {PERIOD} steps, so nothing was learned in them: every other person is farther "
