@@ -57,6 +57,11 @@ def one_line(text: str) -> str:
     return _shortened(re.sub(rf"\S{{{MAX_SHOWN + 1},}}", lambda word: _shortened(word[0]), flat), MAX_MESSAGE)
 
 
+def reason(error: BaseException) -> str:
+    """An error's own words on one line, without the path that a system error repeats; its kind if it has no words."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
 def _shortened(text: str, most: int = MAX_SHOWN) -> str:
     return text if len(text) <= most else f"{text[:_HEAD]}...{text[len(text) - (most - _HEAD - 3) :]}"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from facelet.assets import DLIB_RESNET, KNOWN_MODELS, packaged_dlib_file
 from facelet.atomic import write_bytes_atomic, write_text_atomic
-from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError, shown
+from facelet.errors import InputError, MissingFileError, ModelError, UnknownNameError, reason, shown
 from facelet.model import CARD_KEY, Card, Model, weights_path
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def find_model(name_or_path: str | Path) -> Path:
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise ModelError(f"{shown(path)}: cannot be read ({reason})") from error
+        raise ModelError(f"{shown(path)}: cannot be read ({reason(error)})") from error
     if is_folder:
         raise ModelError(f"{shown(path)}: is a folder; give a model file ({', '.join(KINDS)})")
     if not exists:

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelet.errors import InputError, MissingFileError, shown
+from facelet.errors import InputError, MissingFileError, reason, shown
 from facelet.faces.formats import HEAD_BYTES, is_photo_head, is_photo_name
 from facelet.system_files import is_system_file
 
@@ -46,7 +46,7 @@ def list_photos(folder: Path) -> PhotoFolder:
     except (OSError, ValueError) as error:  # a name that is too long, a zero byte
         if isinstance(error, MissingFileError):
             raise
-        raise InputError(f"{name}: cannot be read ({error}); give a folder of photos") from error
+        raise InputError(f"{name}: cannot be read ({reason(error)}); give a folder of photos") from error
     if not folder.is_dir():
         raise InputError(f"{name}: not a folder; give a folder of photos")
     photos: list[Path] = []
@@ -60,7 +60,7 @@ def list_photos(folder: Path) -> PhotoFolder:
         folders[:] = [below for below in folders if not is_system_file(Path(below))]
         not_entered += [(place / below, LINK) for below in folders if (place / below).is_symlink()]
         photos += [place / file for file in files if not is_system_file(Path(file)) and _is_photo(place / file)]
-    if (first := next((reason for path, reason in not_entered if path == folder), None)) is not None:
+    if (first := next((why for path, why in not_entered if path == folder), None)) is not None:
         raise InputError(f"{name}: cannot be read ({first}); give a folder of photos")
     if not photos:
         left = f"; {len(not_entered)} folders in it are links or closed" if not_entered else ""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from facelet.errors import FaceletError, ImageError, MissingFileError, shown
+from facelet.errors import FaceletError, ImageError, MissingFileError, reason, shown
 from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, formats_for, is_raw, unread_kind
 from facelet.faces.repair import END_MISSING, bare, lacks_end, with_end
 
@@ -74,7 +74,7 @@ def read_photo(path: str | Path) -> Photo:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FaceletError):
             raise
-        raise ImageError(f"{name}: cannot be read ({_reason(error)}); give the path of a readable photo") from error
+        raise ImageError(f"{name}: cannot be read ({reason(error)}); give the path of a readable photo") from error
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -179,7 +179,7 @@ def _decoding(name: str, unread: str | None = None) -> Iterator[None]:
             what = unread or "not an image that can be read; expected JPEG, PNG, WebP, ..."
             raise ImageError(f"{name}: {what}") from error
         except Exception as error:  # decoders raise nearly every kind there is
-            raise ImageError(f"{name}: the image is damaged or cut short ({_reason(error)}); copy it again") from error
+            raise ImageError(f"{name}: the image is damaged or cut short ({reason(error)}); copy it again") from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -213,9 +213,3 @@ def _upright_rgb(photo: Image.Image) -> NDArray[np.uint8]:
         white = Image.new("RGBA", photo.size, (255, 255, 255, 255))
         photo = Image.alpha_composite(white, photo)
     return np.array(photo.convert("RGB"), dtype=np.uint8)
-
-
-def _reason(error: BaseException) -> str:
-    """Returns the error's own words on one line, or its kind where it has none."""
-    text = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return text or type(error).__name__

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelet.errors import ImageError, InputError, shown
+from facelet.errors import ImageError, InputError, reason, shown
 from facelet.faces.images import Photo, convert_image, decode_photo, read_photo
 
 PhotoSource: TypeAlias = (
@@ -89,7 +89,7 @@ def _content(file: Any, name: str) -> bytes:
             if place is not None:
                 file.seek(place)
     except (OSError, ValueError) as error:  # closed, opened for writing, text that is not UTF-8
-        raise ImageError(f"{name}: cannot be read ({error}); give a file opened with 'rb'") from error
+        raise ImageError(f"{name}: cannot be read ({reason(error)}); give a file opened with 'rb'") from error
     if not isinstance(content, bytes | bytearray | memoryview):
         raise InputError(f"{name}: its read() gives {type(content).__name__}, not bytes; open the file with 'rb'")
     return bytes(content)
