@@ -213,7 +213,7 @@ def test_dlib_resnet_runs_from_the_installed_package() -> None:
     found = embedder.embed(np.stack([draw_face(seed, 150) for seed in (1, 2)]))
     assert found.shape == (2, 128)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert 0 < embedder.card.threshold_at(1e-3) < embedder.card.threshold_at(1e-2) < 0.25  # its faces lie close together
+    assert 0 < embedder.card.threshold_at(1e-3) < embedder.card.threshold_at(1e-2) < 0.25
     with pytest.raises(InputError, match=r"reads \.onnx files only"):
         Embedder.load("dlib_resnet", backend="onnxruntime")
 
