@@ -108,8 +108,8 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "reshape": (model_of([node("Reshape", "x", "s")], {"s": np.array([5, -1])}), "does not fit"),
     "reflect": (
-        model_of([node("Pad", "x", "p", mode="reflect")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}),
-        "mode reflect is not supported",
+        model_of([node("Pad", "x", "p", mode="reflect")], {"p": np.array([0, 0, 1, 8, 0, 0, 1, 1])}),
+        "pads of 8 and 1 around 8 are too wide for the mode reflect",
     ),
     "cubic": (
         model_of([node("Resize", "x", "", "s", mode="cubic")], {"s": np.array([1, 1, 2, 2], np.float32)}),

@@ -32,6 +32,8 @@ LAYERS: dict[str, int] = {
     "linkage": 3,
     "assets": 3,
     "model_files": 4,
+    "model_graph": 5,
+    "onnx_entry": 5,
     "model_average": 6,
     "nets": 5,
     "evaluate": 5,
