@@ -58,11 +58,11 @@ def check(found: list[Array], wanted: list[Array], where: str) -> None:
         np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=TOLERANCE, err_msg=where)
 
 
-def test_there_are_forms_of_every_opset() -> None:
+def test_there_are_forms_of_all_opsets() -> None:
     opsets = [form.model.opset_import[0].version for form in FORMS.values()]
     assert len(FORMS) >= 400
     assert all(opsets.count(opset) >= 10 for opset in OPSETS)
-    assert len(REFUSED) <= 16
+    assert len(REFUSED) <= 20
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -75,7 +75,7 @@ def _rounded(into: Import, name: str) -> bool:
 
 def _gather(into: Import, node: onnx.NodeProto) -> None:
     if not read_lookup(into, node):
-        MOVES["Gather"](into, node)
+        PARTS["Gather"](into, node)
 
 
 IMPORTERS: dict[str, Callable[[Import, onnx.NodeProto], None]] = {
