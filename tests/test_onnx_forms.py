@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from facelet.errors import GraphError
 from facelet.graph.ir import Array, Graph, Node, Shape
 from facelet.graph.onnx_io import read_graph, write_graph
+from facelet.graph.onnx_ops import IMPORTERS
 from facelet.graph.passes import optimise
 from facelet.graph.reference import run
 from facelet.opencl.check import compare
@@ -63,6 +65,15 @@ def test_there_are_forms_of_all_opsets() -> None:
     assert len(FORMS) >= 400
     assert all(opsets.count(opset) >= 10 for opset in OPSETS)
     assert len(REFUSED) <= 20
+
+
+def test_the_page_lists_every_op_and_the_forms_hold_it() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in page.split("## Ops")[1].split("\n\n")[2].splitlines()[2:]]
+    listed = {op.strip() for row in rows for op in row.split(",")} - {"as `facelet quantize` writes them"}
+    assert listed == set(IMPORTERS)
+    built = {node.op_type for name in RUN for node in FORMS[name].model.graph.node}
+    assert set(IMPORTERS) - built <= {"QuantizeLinear", "LpPool"}  # in test_int8 and test_graph_ops
 
 
 @pytest.mark.parametrize("name", RUN)
