@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from conftest import Ended
 from facelet.backends import network_input
-from facelet.cexport.export import export_c
+from facelet.cexport.export import c_texts, export_c
 from facelet.cexport.layers import read_net
 from facelet.cexport.place import place
 from facelet.errors import GraphError, InputError
@@ -145,7 +145,8 @@ def test_no_two_tensors_share_a_byte_while_both_are_needed(seed: int) -> None:
             for name, read in [(layer.x, r) for r in rows] + other:
                 assert (arena[bytes_of(name, read)] == mark(name, read)).all(), (str(layer), row, name, read)
             arena[bytes_of(layer.out, row)] = mark(layer.out, row)
-    assert (arena[bytes_of(net.output, 0)] == mark(net.output, 0)).all()
+    for name in net.outputs:
+        assert all((arena[bytes_of(name, row)] == mark(name, row)).all() for row in range(net.tensors[name].height))
 
 
 def test_an_inverted_residual_takes_little_more_than_its_output() -> None:
@@ -279,11 +280,33 @@ def refused(b: Builder, x: str) -> Graph:
 
 
 def test_forms_that_there_is_no_c_for() -> None:
-    for options, message in (
-        ({"kernel": (3, 3), "dilations": (2, 2)}, "no form of dilations"),
-        ({"groups": 3}, "no form of 3 groups of 6 to 6 channels; only 1, or as many as it takes and gives"),
-        ({"kernel": (1, 1), "strides": (300, 1)}, "windows or borders outside"),
-    ):
-        b = Builder({"pixels": (1, 6, CARD.height, CARD.width)})
-        with pytest.raises(GraphError, match=message):
-            read_net(refused(b, b.conv("pixels", 6, **options)))
+    b = Builder({"pixels": (1, 6, CARD.height, CARD.width)})
+    with pytest.raises(GraphError, match="windows or borders outside"):
+        read_net(refused(b, b.conv("pixels", 6, (1, 1), (300, 1))))
+
+
+@needs_compiler
+def test_every_output_is_exact(tmp_path: Path) -> None:
+    b = Builder({"pixels": (1, 3, CARD.height, CARD.width)}, 5)
+    stem = b.conv("pixels", 12, (3, 3), (2, 2), (1, 1, 1, 1), activation="HardSwish")
+    small = b.conv(stem, 8, (3, 3), (2, 2), (1, 1, 1, 1), activation="Relu")
+    up = b.add("Resize", small, scale_h=2, scale_w=2)
+    near = b.add("Pad", b.conv(stem, 8), pads=(0, 0, 0, 0, 0, 0, 1, 1), value=0.0)
+    heads = b.conv(b.add("Concat", up, near, axis=1), 5, (3, 3), (1, 1), (1, 1, 1, 1))
+    boxes = b.add("Transpose", heads, perm=(0, 2, 3, 1))
+    scores = b.add("Sigmoid", b.conv(small, 2))
+    graph = optimise(int8_graph(b.graph([scores, b.add("Reshape", boxes, shape=(1, 120, 5)), small])))
+    net = read_net(graph)
+    assert (net.embeds, set(net.tail)) == (False, {"Sigmoid", "Transpose", "Reshape"})
+    texts, _ = c_texts(graph, net, CARD)
+    assert "facelet_main.c" not in texts
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    crops = random_crops(6)
+    program = compiled(tmp_path, DRIVER.with_name("c_run_driver.c"))
+    done = subprocess.run([str(program)], input=crops.tobytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = [run(graph, {"pixels": network_input(crop[None], CARD)}, every=True) for crop in crops]
+    wanted = [row[name][0].transpose(1, 2, 0).astype(np.int8).tobytes() for row in rows for name in net.outputs]
+    assert done.stdout == b"".join(wanted)
+    assert "The model goes on in float: " in texts["facelet_net.h"]

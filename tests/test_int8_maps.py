@@ -12,7 +12,7 @@ import pytest
 
 from facelet.errors import GraphError
 from facelet.graph import reference
-from facelet.graph.int8 import check_int8, tensor_fractions
+from facelet.graph.int8 import MADE, check_int8, tensor_fractions
 from facelet.graph.int8_maps import mul_shift, run_int8_mul, table_of
 from facelet.graph.ir import Graph, Node
 from facelet.graph.onnx_io import read_graph, write_graph
@@ -20,6 +20,7 @@ from facelet.graph.ops import OPS
 from facelet.graph.passes import difference, optimise
 from facelet.quantize.calibrate import calibrate
 from facelet.quantize.prepare import prepare
+from facelet.quantize.roles import KEPT
 from test_int8 import images, run
 from tiny_graphs import Builder
 from tiny_int8 import every_form, every_map, int8_graph
@@ -271,19 +272,7 @@ def exact(graph: Graph) -> bool:
     return {node.op for node in graph.nodes} <= {*INTEGER_OPS, "DequantizeLinear", "Reshape", "Transpose"}
 
 
-INTEGER_OPS = (
-    "QuantizeLinear",
-    "Int8Conv",
-    "Int8Table",
-    "Int8Mul",
-    "MaxPool",
-    "Concat",
-    "Pad",
-    "Resize",
-    "Channels",
-    "Max",
-    "Min",
-)
+INTEGER_OPS = (*MADE, *KEPT)
 
 
 def run_reference(graph: Graph, x: Any) -> list[Any]:

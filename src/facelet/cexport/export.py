@@ -13,13 +13,16 @@ from facelet.cexport.net import Net
 from facelet.cexport.place import Plan, place
 from facelet.cexport.write import TYPES, pixel_integers, sizes, template, thresholds, weights_text
 from facelet.errors import GraphError, InputError
+from facelet.graph.ir import Graph
 from facelet.graph.passes import optimise
 from facelet.model import Card
 from facelet.model_files import load_model
 from facelet.model_graph import model_graph
 from facelet.processes import find_program, run
 
-FILES = ("facelet_net.h", "facelet_net.c", "facelet_weights.h", "facelet_weights.c", "facelet_main.c", "Makefile")
+FILES = ("facelet_net.h", "facelet_net.c", "facelet_weights.h")
+PROGRAM = ("facelet_main.c", "Makefile")
+"""Of an embedder: tells two faces apart."""
 
 BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4}
 
@@ -60,6 +63,20 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
         raise GraphError(f"{found.path}: {error}") from error
     shapes = [list(graph.shapes[name]) for name in (graph.inputs[0], graph.outputs[0])]
     check_shapes(str(found.path), card, shapes[0], shapes[1])
+    texts, report = c_texts(graph, net, card)
+    for name, text in texts.items():
+        write_text_atomic(out / name, text)
+    return {"model": card.name, "out": str(out), "files": sorted(texts), **report}
+
+
+def c_texts(graph: Graph, net: Net, card: Card) -> tuple[dict[str, str], dict[str, Any]]:
+    """The files, by name, and what `export_c` returns about their sizes.
+
+    Args:
+        graph: optimised, int8, of one image.
+        net: made of it.
+        card: of the preprocessing, the name and the thresholds.
+    """
     plan = place(net)
     fraction = next(node["fraction"] for node in graph.nodes if node.op == "QuantizeLinear")
     colors = [0, 1, 2] if card.color == "rgb" else [2, 1, 0]
@@ -69,15 +86,16 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
         "NAME": card.name,
         "HEIGHT": card.height,
         "WIDTH": card.width,
-        "EMBEDDING_SIZE": card.embedding_size,
+        "EMBEDDING_SIZE": net.tensors[net.outputs[0]].channels if net.embeds else 0,
         "THRESHOLDS": thresholds(card),
+        "TAIL": f"The model goes on in float: {', '.join(net.tail)}." if net.tail and not net.embeds else "",
     }
-    texts = {name: template(name, values) for name in FILES if name != "facelet_weights.c"}
+    texts = {name: template(name, values) for name in (*FILES, *(PROGRAM if net.embeds else ()))}
     texts["facelet_weights.c"] = weights_text(net, plan, pixel_integers(card, fraction), colors)
     code = code_bytes(texts)
     known = f"{code:,} as a compiler of the exporting machine made it" if code else "not known: no compiler was there"
     texts["README.md"] = template(
-        "README.md",
+        "README.md" if net.embeds else "README_net.md",
         {
             **values,
             "RAM": f"{bytes_['ram_bytes']:,}",
@@ -89,12 +107,7 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
             "DATA": card.data or "not given in its card",
         },
     )
-    for name, text in texts.items():
-        write_text_atomic(out / name, text)
-    return {
-        "model": card.name,
-        "out": str(out),
-        "files": sorted(texts),
+    return texts, {
         "flash_bytes": bytes_["constants_bytes"] + (code or 0),
         **bytes_,
         "code_bytes": code,

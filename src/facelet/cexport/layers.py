@@ -5,18 +5,18 @@ Concatenations leave no layer behind: what they join is written where it belongs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from facelet.cexport.net import Layer, Net, Tensor
 from facelet.errors import GraphError
-from facelet.graph.int8 import check_int8, is_int8, residual_shifts, shifts
+from facelet.graph.int8 import check_int8, is_int8, residual_shifts, shifts, tensor_fractions
 from facelet.graph.int8_maps import mul_shift
 from facelet.graph.ir import Graph, Node
 
 TAIL = ("DequantizeLinear", "Reshape", "LpNormalization")
-"""Ops behind the last integers; the C code takes their place with integers over their length."""
+"""Ops behind an embedder's integers; the C code takes their place with integers over their length."""
 
 WIDEST_SHIFT = 30
 """From 26 bits on every sum below 2^24 is rounded to zero, and 2^30 is still an int32."""
@@ -37,15 +37,29 @@ def read_net(graph: Graph) -> Net:
     if not is_int8(graph):
         raise GraphError(f"{graph.name}: computes with floats; make integers of it first with: facelet quantize")
     check_int8(graph)
-    work = _Work(graph)
-    last = work.behind_tail()
+    if len(graph.inputs) != 1 or graph.batch != 1:
+        raise GraphError(f"{graph.name}: the C code needs one input of one image")
+    work, fractions = _Work(graph), tensor_fractions(graph)
     for node in graph.nodes:
-        if node.output in work.tail:
+        if node.output not in fractions:
             continue
         if node.op not in FORMS:
             raise GraphError(f"{graph.name}: {node}: the C code has no form of {node.op} among the integers")
         FORMS[node.op](work, node)
-    return Net(work.tensors, tuple(work.layers), last)
+    tail = [node for node in graph.nodes if node.output not in fractions]
+    last = tuple(dict.fromkeys(node.inputs[0] for node in tail if node.op == "DequantizeLinear"))
+    if not last:
+        raise GraphError(f"{graph.name}: its outputs are integers; the C code starts from a file of: facelet quantize")
+    named = tuple(dict.fromkeys(node.op for node in tail if node.op != "DequantizeLinear"))
+    fractions_of = tuple(fractions[name] for name in last)
+    return Net(work.tensors, tuple(work.layers), last, fractions_of, _embeds(graph, last, tail), named)
+
+
+def _embeds(graph: Graph, last: Sequence[str], tail: Sequence[Node]) -> bool:
+    """Whether the network gives one vector whose direction alone counts: what follows its integers keeps it."""
+    lengths = [node["axis"] in (1, -1) for node in tail if node.op == "LpNormalization"]
+    plain = all(node.op in TAIL for node in tail) and all(lengths)
+    return len(graph.outputs) == len(last) == 1 and plain and graph.shapes[last[0]][2:] == (1, 1)
 
 
 class _Work:
@@ -54,32 +68,12 @@ class _Work:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.layers: list[Layer] = []
-        self.tail: set[str] = set()
         self.parts = _parts(graph)
         self.tensors: dict[str, Tensor] = {}
 
     def refuse(self, node: Node, what: str) -> GraphError:
         """What is raised for a form of an op that there is no C for."""
         return GraphError(f"{self.graph.name}: {node}: the C code has no form of {what}")
-
-    def behind_tail(self) -> str:
-        """The name of the last integers; notes what comes after them.
-
-        Raises:
-            GraphError: they are not one pixel, or there are several outputs.
-        """
-        graph = self.graph
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.batch != 1:
-            raise GraphError(f"{graph.name}: the C code needs one input of one image and one output")
-        name = graph.outputs[0]
-        while (node := graph.producer(name)) is not None and node.op in TAIL:
-            if node.op == "LpNormalization" and node["axis"] not in (1, -1):
-                raise self.refuse(node, f"a length along axis {node['axis']}")
-            self.tail.add(name)
-            name = node.inputs[0]
-        if len(graph.shapes[name]) != 4 or graph.shapes[name][2:] != (1, 1):
-            raise GraphError(f"{graph.name}: its last integers '{name}' are {graph.shapes[name]}; expected one pixel")
-        return name
 
     def tensor(self, name: str) -> str:
         """Notes a tensor; returns its name."""

@@ -87,12 +87,18 @@ class Net:
     """Layers in an order in which they can run.
 
     Attributes:
-        output: name of the tensor of the last integers, of one pixel.
+        outputs: names of the last integers: those that the float tail starts from, in the order in which it reads them.
+        fractions: of them.
+        embeds: whether the only one is one pixel, whose direction is an embedding.
+        tail: ops that follow the last integers in the model and are left to the caller, each once.
     """
 
     tensors: Mapping[str, Tensor]
     layers: tuple[Layer, ...]
-    output: str
+    outputs: tuple[str, ...]
+    fractions: tuple[int, ...] = (0,)
+    embeds: bool = True
+    tail: tuple[str, ...] = ()
 
     def readers(self, name: str) -> list[Layer]:
         """The layers that read a tensor, those that read a concatenation of it included."""

@@ -112,7 +112,7 @@ def _can_stream(net: Net) -> Iterator[str]:
     roots = [tensor.root for tensor in net.tensors.values()]
     for name in net.tensors:
         readers = net.readers(name)
-        alone = roots.count(net.root(name)) == 1 and name != net.output
+        alone = roots.count(net.root(name)) == 1 and name not in net.outputs
         if alone and len(readers) == 1 and readers[0].x == name != readers[0].residual:
             yield name
 
@@ -151,7 +151,8 @@ def _placed(net: Net, streamed: Set[str]) -> Plan:
             for name in (layer.x, layer.residual, layer.out):
                 if name:
                     times.setdefault(home(name), []).append(index)
-    times[home(net.output)].append(len(chains))
+    for name in net.outputs:
+        times[home(name)].append(len(chains))
     names = list(times)
     sizes = [rows[name] * net.tensors[name].width * net.tensors[name].channels for name in names]
     buffers = [Lifetime(s, min(times[n]), max(times[n])) for n, s in zip(names, sizes, strict=True)]
@@ -181,7 +182,7 @@ def _written_over(net: Net, chains: list[Chain]) -> dict[str, str]:
         if not last.residual:
             continue
         old, new = net.tensors[last.residual], net.tensors[last.out]
-        alone = roots.count(old.root) == roots.count(new.root) == 1 and net.output not in (old.name, new.name)
+        alone = roots.count(old.root) == roots.count(new.root) == 1 and not {old.name, new.name} & {*net.outputs}
         alike = (old.height, old.width, old.channels) == (new.height, new.width, new.channels)
         if alone and alike and last_read[old.name] == index and _in_time(chain, old.name):
             found[new.name] = old.name

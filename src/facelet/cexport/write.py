@@ -61,7 +61,7 @@ def sizes(net: Net, plan: Plan) -> dict[str, object]:
         "CHAINS": len(plan.chains),
         "LONGEST_CHAIN": max(len(chain.layers) for chain in plan.chains),
         "PATCHES": PATCHES,
-        "OUTPUT": list(net.tensors).index(net.output),
+        "OUTPUTS": len(net.outputs),
     }
 
 
@@ -74,7 +74,7 @@ def weights_text(net: Net, plan: Plan, pixels: NDArray[np.int64], colors: list[i
     """
     layers = [layer for chain in plan.chains for layer in chain.layers]
     parts = ["/* Weights and tables of the network. Made by Facelet. */", '#include "facelet_weights.h"', ""]
-    parts += ["#include <stddef.h>", ""]
+    parts += ["#include <stddef.h>", "", '#include "facelet_net.h"', ""]
     for index, layer in enumerate(layers):
         parts += _arrays(index, layer)
     index_of = {name: index for index, name in enumerate(net.tensors)}
@@ -90,6 +90,12 @@ def weights_text(net: Net, plan: Plan, pixels: NDArray[np.int64], colors: list[i
     for chain, patches in zip(plan.chains, plan.patches, strict=True):
         parts.append(f"    {{{patches}, {first}, {len(chain.layers)}}},")
         first += len(chain.layers)
+    parts += ["};", "", f"const uint16_t facelet_last[{len(net.outputs)}] = {{"]
+    parts += [f"    {', '.join(str(index_of[name]) for name in net.outputs)}", "};", ""]
+    parts += ["const facelet_shape facelet_shapes[FACELET_OUTPUTS] = {"]
+    for name, fraction in zip(net.outputs, net.fractions, strict=True):
+        tensor = net.tensors[name]
+        parts.append(f"    {{{tensor.height}, {tensor.width}, {tensor.channels}, {fraction}}}, /* {_comment(name)} */")
     parts += ["};", "", "const int8_t facelet_pixels[3][256] = {"]
     parts += [f"    {{\n{_numbers(row, 8)}\n    }}," for row in pixels]
     parts += ["};", "", f"const uint8_t facelet_colors[3] = {{{', '.join(map(str, colors))}}};", ""]

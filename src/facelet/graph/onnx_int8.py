@@ -169,4 +169,5 @@ def fold_dequantize(into: Import, node: onnx.NodeProto) -> Known:
     if scale.size > 1:
         axis = int(attributes(node).get("axis", 1)) % values.ndim
         scale = scale.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-    return np.asarray(values.astype(np.float32) * scale.astype(np.float32))
+    with np.errstate(all="ignore"):  # a damaged scale; readers refuse what comes of it
+        return np.asarray(values.astype(np.float32) * scale.astype(np.float32))

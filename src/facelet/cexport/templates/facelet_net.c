@@ -469,17 +469,41 @@ static void run_chain(const facelet_chain *chain, const uint8_t *rgb)
     }
 }
 
-int facelet_embed(const uint8_t *rgb, float *embedding, int8_t *integers)
+int facelet_run(const uint8_t *rgb)
 {
-    const int8_t *found;
-    int32_t squares = 0;
     size_t i;
 
     if (rgb == NULL)
         return -1;
     for (i = 0; i < FACELET_CHAINS; i++)
         run_chain(&facelet_chains[i], rgb);
-    found = row_of(&facelet_tensors[FACELET_OUTPUT], 0);
+    return 0;
+}
+
+int facelet_output(size_t index, int8_t *integers)
+{
+    const facelet_tensor *tensor;
+    int32_t y, x;
+
+    if (index >= FACELET_OUTPUTS || integers == NULL)
+        return -1;
+    tensor = &facelet_tensors[facelet_last[index]];
+    for (y = 0; y < tensor->height; y++)
+        for (x = 0; x < tensor->width; x++, integers += tensor->channels)
+            memcpy(integers, row_of(tensor, y) + (size_t)x * tensor->pixel, tensor->channels);
+    return 0;
+}
+
+#if FACELET_EMBEDDING_SIZE > 0
+int facelet_embed(const uint8_t *rgb, float *embedding, int8_t *integers)
+{
+    const int8_t *found;
+    int32_t squares = 0;
+    size_t i;
+
+    if (facelet_run(rgb) != 0)
+        return -1;
+    found = row_of(&facelet_tensors[facelet_last[0]], 0);
     if (integers != NULL)
         memcpy(integers, found, FACELET_EMBEDDING_SIZE);
     if (embedding == NULL)
@@ -502,3 +526,4 @@ float facelet_distance(const float *first, const float *second)
     }
     return total;
 }
+#endif

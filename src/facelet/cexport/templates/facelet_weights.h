@@ -8,7 +8,6 @@
 #define FACELET_CHAINS @CHAINS@
 #define FACELET_LONGEST_CHAIN @LONGEST_CHAIN@
 #define FACELET_PATCHES @PATCHES@
-#define FACELET_OUTPUT @OUTPUT@
 
 /* In place of the index of a tensor that is not there. */
 #define FACELET_NONE 65535
@@ -77,6 +76,9 @@ typedef struct {
 extern const facelet_tensor facelet_tensors[];
 extern const facelet_layer facelet_layers[];
 extern const facelet_chain facelet_chains[FACELET_CHAINS];
+
+/* Indices of the tensors that are outputs. */
+extern const uint16_t facelet_last[];
 
 /* The integer of each pixel value, for each channel of the network's input. */
 extern const int8_t facelet_pixels[3][256];
