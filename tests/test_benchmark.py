@@ -21,9 +21,10 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError, MissingFileError, ProtocolError, UnknownNameError
 from facelet.evaluate.report import verify_pairs
 from facelet.faces.align import align
-from facelet.faces.detect import YuNetDetector, most_central
+from facelet.faces.detect import YuNetDetector
 from facelet.faces.detectors import load_detector
 from facelet.faces.images import read_image
+from facelet.faces.selection import main_face
 from facelet.model_files import file_label, load_model
 from tiny_lfw import write_lfw
 from tiny_models import photo_model
@@ -65,7 +66,7 @@ def test_view_2_is_the_parts_joined_by_hand(lfw: Path, cache: Path, embedder: Em
     crops = []
     for key in pairs.images:
         image = read_image(root / key)
-        crops.append(align(image, most_central(detector.detect(image), *image.shape[:2]), "arcface", 112, 112))
+        crops.append(align(image, main_face(detector.detect(image), *image.shape[:2]), "arcface", 112, 112))
     expected = verify_pairs(embedder.embed(np.stack(crops)), pairs)
     report = evaluate(embedder, "lfw", lfw, detector=detector, cache=cache)
     assert report.accuracy == expected.accuracy

@@ -17,7 +17,6 @@ from facelet.faces.detect import (
     DlibDetector,
     Face,
     YuNetDetector,
-    most_central,
 )
 from facelet.faces.detectors import load_detector
 
@@ -98,18 +97,6 @@ def test_a_reversed_view_is_a_photo_too(dlib_detector: DlibDetector) -> None:
     """Arrays need not be contiguous."""
     mirrored = draw_face(0, 240)[:, ::-1]
     assert len(dlib_detector.detect(mirrored)) == 1
-
-
-def test_the_most_central_face_wins_over_a_slightly_larger_one() -> None:
-    # side 60 at the centre scores 60; side 70 at (-100, 0) from it scores 70 - 100
-    points = np.zeros((5, 2))
-    central = Face((70, 70, 130, 130), 0.6, points, "five")
-    larger = Face((-35, 65, 35, 135), 0.9, points, "five")
-    huge = Face((0, 0, 190, 190), 0.5, points, "five")
-    assert most_central([larger, central], 200, 200) is central
-    assert most_central([larger, central, huge], 200, 200) is huge
-    with pytest.raises(InputError):
-        most_central([], 200, 200)
 
 
 def test_detectors_by_name(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ LAYERS: dict[str, int] = {
     "fpga": 6,
     "faces": 7,
     "photo": 8,
+    "rates": 8,
     "embedder": 9,
     "canvas": 10,
     "train": 10,

@@ -128,7 +128,7 @@ class Embedder:
         *,
         bgr: bool = False,
     ) -> NDArray[np.float32]:
-        """The embeddings of photos, of the largest face in each.
+        """The embeddings of photos, of the main face in each (`faces.selection`).
 
         Args:
             photos: each a path, the bytes of an image file, a file opened with "rb", a PIL image or an array, as
@@ -152,7 +152,9 @@ class Embedder:
         template, height, width = self.card.template if align else "box", self.card.height, self.card.width
         return self.embed(
             [
-                face_crops(photo, template, height, width, detector, name=f"photo {number}", bgr=bgr)[0].crop
+                face_crops(photo, template, height, width, detector, every=False, name=f"photo {number}", bgr=bgr)[
+                    0
+                ].crop
                 for number, photo in enumerate(one_or_many(photos))
             ]
         )

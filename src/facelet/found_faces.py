@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facelet.benchmark import Progress
 from facelet.errors import FaceNotFoundError
 from facelet.faces.detect import Detector, Face
-from facelet.photo import UNUSABLE, face_crops
+from facelet.photo import UNUSABLE, photo_faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +67,13 @@ def find_faces(
     with progress("faces") as advance:
         for number, photo in enumerate(photos):
             try:
-                for face in face_crops(photo, template, *size, detector):
+                shown = photo_faces(photo, template, *size, detector)
+                for face in shown.crops:
                     x0, y0, x1, y1 = face.face.box
                     if min(x1 - x0, y1 - y0) >= min_face:
                         found.faces.append(FoundFace(number, face.face, face.crop))
-                    if face.notes:
-                        found.notes[number] = face.notes
+                if notes := (*shown.crops[0].notes, *shown.left_out):
+                    found.notes[number] = notes
             except FaceNotFoundError:
                 pass  # it goes to the unsorted
             except UNUSABLE as error:

@@ -37,6 +37,8 @@ class Card:
         normalized: whether the file itself ends in unit vectors (the embedder normalises in any case).
         thresholds: squared Euclidean distance of unit embeddings below which two photos are called the
             same person, keyed by false accept rate ("1e-2", "1e-3").
+        calibration_detector: name of the detector that the thresholds were measured with; empty is the default one.
+        calibration_aligned: whether they were measured on aligned faces, or on the detector's boxes.
         parameters: learnable parameters plus batch-norm running statistics; 0 if not known.
         macs: multiply-accumulates of one inference; 0 if not known.
         metrics: measured figures, for example {"lfw_view2_yunet": 0.9945}; fractions.
@@ -59,6 +61,8 @@ class Card:
     scale: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
     normalized: bool = True
     thresholds: dict[str, float] = field(default_factory=dict)
+    calibration_detector: str = ""
+    calibration_aligned: bool = True
     parameters: int = 0
     macs: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -120,7 +124,8 @@ class Card:
             value = getattr(self, name)
             if not _is_whole(value) or value < 0:
                 raise ModelError(f"{where}: card field {name} must be a whole number from 0, found {value!r}")
-        for name in ("name", "template", "teacher", "data", "recipe", "commit", "licence", "output_name"):
+        origin = ("calibration_detector", "teacher", "data", "recipe", "commit", "licence", "output_name")
+        for name in ("name", "template", *origin):
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name in ("name", "template")):
                 raise ModelError(f"{where}: card field {name} must be text, found {value!r}")
@@ -154,8 +159,10 @@ class Card:
                 )
         if self.color not in ("rgb", "bgr"):
             raise ModelError(f"{where}: card field color must be 'rgb' or 'bgr', found {self.color!r}")
-        if not isinstance(self.normalized, bool):
-            raise ModelError(f"{where}: card field normalized must be true or false, found {self.normalized!r}")
+        for name in ("normalized", "calibration_aligned"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ModelError(f"{where}: card field {name} must be true or false, found {value!r}")
 
     def threshold_at(self, far: float) -> float:
         """The calibrated threshold for a false accept rate.

@@ -12,12 +12,36 @@ from numpy.typing import NDArray
 from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.faces.detect import Detector
+from facelet.faces.detectors import as_detector
+from facelet.faces.selection import certainty
 from facelet.faces.sources import PhotoSource
 from facelet.model import checked_threshold
 from facelet.model_files import DEFAULT_MODEL, find_model, sidecar_path
-from facelet.photo import face_crops
+from facelet.photo import PhotoFaces, photo_faces
+from facelet.rates import limit_of_best, unmeasured
 
 DEFAULT_FAR = 1e-3
+
+
+@dataclass(frozen=True)
+class ComparedFace:
+    """The face of one photo that decided.
+
+    Attributes:
+        photo: what messages call the photo.
+        box: `(x0, y0, x1, y1)` in pixels of the photo as it was given; may reach outside.
+        turn: degrees clockwise by which the photo has to be turned to show the face upright: 0, 90, 180 or 270.
+        certainty: of the detector, in [0, 1]; comparable between detectors (`faces.selection.certainty`).
+        n_faces: faces that the detector found in the photo.
+        n_doubtful: faces of the photo that were left out, because no orientation shows them upright for certain.
+    """
+
+    photo: str
+    box: tuple[float, float, float, float]
+    turn: int
+    certainty: float
+    n_faces: int
+    n_doubtful: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,17 +49,28 @@ class Verification:
     """Whether two photos show one person.
 
     Attributes:
-        distance: squared Euclidean distance of the unit embeddings, in [0, 4].
+        distance: squared Euclidean distance of the unit embeddings, in [0, 4]; of the nearest pair where several faces
+            were compared.
         threshold: what the distance was compared with, on the same scale.
         same: the distance is below the threshold.
-        far: false accept rate whose threshold in the model's card was taken; None where the caller gave a threshold.
-        notes: what the user should know about the photos' files, one line each.
+        far: false accept rate of this comparison: that of the threshold in the model's card, times the number of
+            pairs that were compared; None where the caller gave a threshold.
+        far_measured: whether that rate was measured with these settings; False without alignment, for example, where
+            strangers match more often than `far` says.
+        aligned: whether the faces were aligned, or cut as the detector's box.
+        faces: the face of each photo that was compared, or the nearest pair of them; `n_faces` says of how many.
+        n_pairs: pairs of faces that were compared.
+        notes: what the user should know about the photos and the rate, one line each.
     """
 
     distance: float
     threshold: float
     same: bool
-    far: float | None = DEFAULT_FAR
+    far: float | None
+    far_measured: bool
+    aligned: bool
+    faces: tuple[ComparedFace, ComparedFace]
+    n_pairs: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -48,9 +83,13 @@ def verify(
     threshold: float | None = None,
     detector: Detector | str | None = None,
     align: bool = True,
+    every: bool = False,
     bgr: bool = False,
 ) -> Verification:
-    """Tells whether the largest faces of two photos belong to one person.
+    """Tells whether the main faces of two photos belong to one person.
+
+    The main face is large, near the centre and certain (`faces.selection.by_merit`). A photo that is turned by quarter
+    turns is turned back.
 
     Args:
         a: a photo: a path, the bytes of an image file, a file opened with "rb", a PIL image, or an array
@@ -61,6 +100,8 @@ def verify(
         threshold: squared distance in (0, 4] that decides in place of one of the card's.
         detector: what finds the faces, or its name, such as "yunet"; None is the default one.
         align: warp the faces to the template of the model's card; False cuts the detector's box.
+        every: compare every face of one photo with every face of the other; the nearest pair decides. Strangers have
+            as many chances to match as there are pairs (`rates.limit_of_best`).
         bgr: arrays have their colours in OpenCV's order, blue first.
 
     Raises:
@@ -68,7 +109,7 @@ def verify(
         UnknownNameError: no such model or detector.
         MissingFileError: a photo or the model's file is not there.
         ImageError: a file is not a readable photo.
-        FaceNotFoundError: a photo without a face.
+        FaceNotFoundError: a photo without a face that can be aligned.
         ModelError: the model does not fit its card, or the card holds no threshold for `far`.
     """
     if far is not None and threshold is not None:
@@ -81,16 +122,68 @@ def verify(
         threshold = checked_threshold("threshold", threshold)
     embedder = _embedder(model)
     card = embedder.card
-    limit = card.threshold_at(far or DEFAULT_FAR) if threshold is None else threshold
+    if threshold is None:
+        card.threshold_at(far or DEFAULT_FAR)  # a rate that the card lacks is refused before any photo is read
     template = card.template if align else "box"
-    faces = [
-        face_crops(photo, template, card.height, card.width, detector, name=name, bgr=bgr)[0]
+    finder = as_detector(detector)
+    photos = [
+        photo_faces(photo, template, card.height, card.width, finder, every=every, name=name, bgr=bgr)
         for name, photo in (("photo a", a), ("photo b", b))
     ]
-    vectors = embedder.embed([face.crop for face in faces])
-    distance = float(np.clip(np.square(vectors[0] - vectors[1]).sum(), 0.0, 4.0))
-    notes = tuple(note for face in faces for note in face.notes)
-    return Verification(distance, limit, distance < limit, far, notes)
+    vectors = [embedder.embed([face.crop for face in photo.crops]) for photo in photos]
+    distances = np.clip(np.square(vectors[0][:, None] - vectors[1]).sum(axis=2), 0.0, 4.0)
+    best = np.unravel_index(int(np.argmin(distances)), distances.shape)
+    distance, n_pairs = float(distances[best]), distances.size
+    notes = [note for photo in photos for note in photo.crops[0].notes]
+    notes += [
+        note for photo, number in zip(photos, best, strict=True) for note in _photo_notes(photo, int(number), every)
+    ]
+    reason = unmeasured(card, finder.name, align)
+    if far is not None and threshold is None:
+        limit = limit_of_best(card, far, n_pairs)
+        threshold, rate = limit.threshold, min(1.0, limit.far * n_pairs)
+        if rate > far * (1 + 1e-6):
+            notes.append(
+                f"nearest of {n_pairs} pairs: strangers match in up to {rate:g} of comparisons, as the card of "
+                f"{card.name} has no threshold for {far:g} / {n_pairs}"
+            )
+        notes += [f"false accept rate {far:g}: not measured with these settings; {reason}"] if reason else []
+        far = rate
+    elif n_pairs > 1:
+        notes.append(f"nearest of {n_pairs} pairs: strangers match up to {n_pairs} times as often as with one pair")
+    faces = [_compared(photo, int(number)) for photo, number in zip(photos, best, strict=True)]
+    return Verification(
+        distance,
+        threshold,
+        distance < threshold,
+        far,
+        far is not None and not reason,
+        align,
+        (faces[0], faces[1]),
+        n_pairs,
+        tuple(notes),
+    )
+
+
+def _compared(photo: PhotoFaces, number: int) -> ComparedFace:
+    face = photo.crops[number].face
+    return ComparedFace(photo.name, face.box, face.turn, certainty(face), photo.n_found, len(photo.doubtful))
+
+
+def _photo_notes(photo: PhotoFaces, number: int, every: bool) -> list[str]:
+    """What the user should know about the face that was taken."""
+    face = photo.crops[number].face
+    where = "({:.0f}, {:.0f}, {:.0f}, {:.0f})".format(*face.box)
+    notes: list[str] = []
+    if photo.n_found > 1 and not every:
+        notes.append(
+            f"{photo.name}: {photo.n_found} faces; only the main one, at {where}, was compared (--all, or every=True, "
+            "compares all)"
+        )
+    notes += photo.left_out
+    if face.turn:
+        notes.append(f"{photo.name}: turned clockwise by {face.turn} degrees, which shows the face at {where} upright")
+    return notes
 
 
 def embed(
@@ -101,7 +194,7 @@ def embed(
     align: bool = True,
     bgr: bool = False,
 ) -> NDArray[np.float32]:
-    """The embedding of a photo's largest face.
+    """The embedding of a photo's main face (`faces.selection.by_merit`).
 
     Args:
         photo: a path, the bytes of an image file, a file opened with "rb", a PIL image, or an array `(h, w, 3)` uint8

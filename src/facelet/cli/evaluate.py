@@ -156,7 +156,13 @@ def calibrate(
     )
     card = embedder.card
     path = embedder.model.path
-    save_card(path, dataclasses.replace(card, thresholds={**card.thresholds, **result.thresholds}))
+    measured = dataclasses.replace(
+        card,
+        thresholds={**card.thresholds, **result.thresholds},
+        calibration_detector=result.setting["detector"] or "",
+        calibration_aligned=not no_align,
+    )
+    save_card(path, measured)
     show.value({**result.setting, "thresholds": result.thresholds, "n_impostors": result.n_impostors})
     show.table(
         f"{card.name}: thresholds from {result.n_impostors:,} impostor pairs",

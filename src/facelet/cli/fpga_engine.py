@@ -136,7 +136,7 @@ def _crop(path: Path, card: Card) -> NDArray[np.uint8]:
     image = read_image(path)
     if image.shape[:2] == (card.height, card.width):
         return image
-    return face_crops(path, card.template, card.height, card.width)[0].crop
+    return face_crops(path, card.template, card.height, card.width, every=False)[0].crop
 
 
 def export(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from facelet.photo import FaceCrop
 
 ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")]
-EveryOption = Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the largest.")]
+EveryOption = Annotated[bool, typer.Option("--all", help="All faces of each photo, not only the main one.")]
 SkipOption = Annotated[
     bool,
     typer.Option("--skip", help="Leave out photos without a face, not readable or not there; do not end there."),
@@ -24,7 +24,7 @@ SkipOption = Annotated[
 
 
 class Found(NamedTuple):
-    """A face of a photo; `number` counts those of one photo, the largest is 0."""
+    """A face of a photo; `number` counts those of one photo, the main one is 0."""
 
     image: Path
     number: int
@@ -66,7 +66,7 @@ def faces_in(
         template: of the alignment, or "box".
         size: height and width of a crop in pixels.
         detector: what finds them; None takes the default.
-        every: all faces of a photo, not only the largest.
+        every: all faces of a photo, not only the main one.
         skip: go on behind a photo that has no face or is not readable or not there, and say so.
         show: where.
 
@@ -86,14 +86,14 @@ def faces_in(
     with show.progress("faces") as advance:
         for index, image in enumerate(images):
             try:
-                faces = face_crops(image, template, *size, detector)
+                faces = face_crops(image, template, *size, detector, every=every)
             except UNUSABLE as error:
                 if not skip:
                     raise
                 skipped.append((image, str(error)))
                 faces = []
             notes += faces[0].notes if faces else ()
-            found += [Found(image, number, face) for number, face in enumerate(faces if every else faces[:1])]
+            found += [Found(image, number, face) for number, face in enumerate(faces)]
             advance(index + 1, len(images))
     for note in notes:
         show.note(note)

@@ -39,6 +39,9 @@ def verify(
     detector: DetectorOption = DEFAULT_DETECTOR,
     detector_model: DetectorModelOption = None,
     no_align: NoAlignOption = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Compare every face of A with every face of B; the nearest pair decides.")
+    ] = False,
     backend: BackendOption = None,
     threads: ThreadsOption = None,
     json_: JsonOption = False,
@@ -57,7 +60,9 @@ def verify(
     finder = open_detector(detector, detector_model)
     embedder = Embedder.load(model, backend=backend, threads=threads)
     rate = far if threshold is None else None
-    result = verify_photos(a, b, model=embedder, far=rate, threshold=threshold, detector=finder, align=not no_align)
+    result = verify_photos(
+        a, b, model=embedder, far=rate, threshold=threshold, detector=finder, align=not no_align, every=every
+    )
     for note in result.notes:
         out.note(note)
     out.value(
@@ -66,25 +71,47 @@ def verify(
             "distance": result.distance,
             "threshold": result.threshold,
             "far": result.far,
+            "far_measured": result.far_measured,
+            "n_pairs": result.n_pairs,
             "model": embedder.card.name,
             "detector": finder.name,
-            "aligned": not no_align,
+            "aligned": result.aligned,
             "images": [str(a), str(b)],
+            "faces": [
+                {
+                    "image": str(image),
+                    "n_faces": face.n_faces,
+                    "n_doubtful": face.n_doubtful,
+                    "box": [round(edge, 1) for edge in face.box],
+                    "turn": face.turn,
+                    "certainty": round(face.certainty, 4),
+                }
+                for image, face in zip((a, b), result.faces, strict=True)
+            ],
             "notes": list(result.notes),
         }
     )
     out.table(
         "",
-        ("distance", "threshold", "FAR", "verdict", "model", "detector"),
+        ("distance", "threshold", "FAR", "verdict", "model", "detector", "aligned"),
         [
             (
                 f"{result.distance:.4f}",
                 f"{result.threshold:.4f}",
-                "-" if result.far is None else f"{result.far:g}",
+                "-" if result.far is None else f"{result.far:g}" if result.far_measured else "not measured",
                 "same person" if result.same else "different people",
                 embedder.card.name,
                 finder.name,
+                "yes" if result.aligned else "no",
             )
+        ],
+    )
+    out.table(
+        "",
+        ("photo", "faces", "compared at (x0, y0, x1, y1)", "turned by"),
+        [
+            (str(image), face.n_faces, [round(edge, 1) for edge in face.box], f"{face.turn}°")
+            for image, face in zip((a, b), result.faces, strict=True)
         ],
     )
 
@@ -135,6 +162,7 @@ def embed(
         {
             "image": str(image),
             "box": [round(edge, 1) for edge in face.face.box],
+            "turn": face.face.turn,
             "score": round(face.face.score, 4),
             "embedding": [float(number) for number in vector],
         }

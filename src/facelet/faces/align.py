@@ -15,6 +15,7 @@ from facelet.faces.detect import Face
 from facelet.faces.landmarks import five_landmarks
 from facelet.faces.similarity import similarity
 from facelet.faces.templates import load_template
+from facelet.faces.turns import upright_square
 
 _SHARP = 0.8
 """Output pixels per photo pixel above which plain bilinear sampling shows no aliasing worth the second pass."""
@@ -58,20 +59,26 @@ def box_crop(image: NDArray[np.uint8], face: Face, height: int, width: int) -> N
     """Returns the upright square around the detector's box: no alignment.
 
     The square has the size and place that the "arcface" crop has on average, so that what is lost against it is
-    rotation and precision, not context.
+    rotation and precision, not context. A face that a turned photo shows upright is cut from that.
 
     Returns:
         `(height, width, 3)` uint8 RGB; outside the photo its border pixels are repeated.
     """
-    return square_crop(image, *box_square(face), height, width)
+    center_x, center_y, side = box_square(face)
+    if face.turn == 0:
+        return square_crop(image, center_x, center_y, side, height, width)
+    matrix = upright_square((center_x, center_y), side, face.turn, height)
+    return warp_to(image, matrix, (0, 0, height, height), height, width)
 
 
 def box_square(face: Face) -> tuple[float, float, float]:
-    """Centre x and y, and side, of the square of `box_crop`, in photo pixels."""
+    """Centre x and y, and side, of the square of `box_crop`, in photo pixels; it is lower in the face's own sense."""
     factor, down = _SQUARES[face.scheme]
     x0, y0, x1, y1 = face.box
     mean_side = ((x1 - x0) + (y1 - y0)) / 2
-    return (x0 + x1) / 2, (y0 + y1) / 2 + down * mean_side, factor * mean_side
+    angle = math.radians(face.turn)
+    x, y = math.sin(angle) * down * mean_side, math.cos(angle) * down * mean_side
+    return (x0 + x1) / 2 + x, (y0 + y1) / 2 + y, factor * mean_side
 
 
 def square_crop(

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from facelet.errors import InputError, MissingFileError
 from facelet.faces.align import align, center_crop, reframe
-from facelet.faces.detect import Detector, Face, covers_center, most_central
+from facelet.faces.detect import Detector, Face, covers_center
 from facelet.faces.images import decode_image
+from facelet.faces.selection import main_face
 from facelet.faces.templates import load_template
 
 VERSION = "3"
@@ -158,8 +159,8 @@ def crop_benchmark(
 ) -> BenchmarkCrops:
     """Returns the aligned face of each image, from the cache where it is there.
 
-    Of several faces the one that `most_central` chooses is taken, the detector's guess among them where none covers the
-    photo's centre; and the centre crop where there is none at all.
+    Of several faces the main one is taken (`selection.main_face`), among those that cover the photo's centre if there
+    are any; the detector's guess where none does; and the centre crop where there is no face at all.
 
     Args:
         images: path or content of each.
@@ -192,7 +193,7 @@ def crop_benchmark(
             faces = _find_faces(table, _key(digest, detector.version), pixels, detector)
             found[index] = bool(faces)
             if faces:
-                face = most_central(faces, *pixels.shape[:2])
+                face = _central_face(faces, *pixels.shape[:2])
                 crops[index] = align(pixels, face, template, height, width)
             else:
                 crops[index] = center_crop(pixels, height, width)
@@ -224,7 +225,7 @@ def benchmark_faces(
             content = _content(path)
             pixels = decode_image(content, str(path))
             faces = _find_faces(table, _key(hashlib.sha256(content).hexdigest(), detector.version), pixels, detector)
-            found.append(most_central(faces, *pixels.shape[:2]) if faces else None)
+            found.append(_central_face(faces, *pixels.shape[:2]) if faces else None)
             if progress is not None:
                 progress(len(found), len(images))
     return tuple(found)
@@ -272,6 +273,11 @@ def _find_faces(table: sqlite3.Connection, key: str, pixels: NDArray[np.uint8], 
     value = json.dumps([_plain_face(face) for face in faces])
     table.execute("INSERT OR REPLACE INTO faces VALUES (?, ?)", (key, value))
     return faces
+
+
+def _central_face(faces: list[Face], height: int, width: int) -> Face:
+    """The main face of a benchmark photo, which is known to show one at its centre."""
+    return main_face([face for face in faces if covers_center(face, height, width)] or faces, height, width)
 
 
 def _plain_face(face: Face) -> list[Any]:

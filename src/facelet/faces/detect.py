@@ -35,6 +35,8 @@ class Face:
         scheme: what the landmarks are, in `templates.SCHEMES`.
         refined: the landmarks "five" as `refine` places them, `(5, 2)` float64 photo pixels; None where it was not
             asked.
+        turn: degrees clockwise by which the photo has to be turned to show the face upright: 0, 90, 180 or 270; the box
+            and the landmarks are those of the photo as it is given.
     """
 
     box: tuple[float, float, float, float]
@@ -42,6 +44,7 @@ class Face:
     landmarks: NDArray[np.float64]
     scheme: str
     refined: NDArray[np.float64] | None = None
+    turn: int = 0
 
     @property
     def area(self) -> float:
@@ -185,7 +188,7 @@ class YuNetDetector:
         if longer <= self.near_side:
             return faces
         small = [face for face in _detect(image, self.max_side, look) if face.area < (self.SMALL * longer) ** 2]
-        apart = [face for face in small if not any(_cover(face, known) for known in faces)]
+        apart = [face for face in small if not any(cover(face, known) for known in faces)]
         return sorted([*faces, *apart], key=lambda face: -face.area)
 
     def _detect_once(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
@@ -201,37 +204,11 @@ class YuNetDetector:
         return faces
 
 
-def most_central(faces: list[Face], height: int, width: int) -> Face:
-    """Returns the face that a benchmark photo is about: large and near the centre.
-
-    Each face scores the square root of its area minus its centre's distance from the photo's centre. Measured on
-    LFW's View 1 with YuNet: 18 of 4,992 photos choose another face than the largest; of the 24 pairs that they touch,
-    face-reidentification-retail-0095 tells 13 wrongly by the largest face and none by this one.
-
-    Args:
-        faces: at least one.
-        height: of the photo.
-        width: of the photo.
-
-    Raises:
-        InputError: no faces.
-    """
-    if not faces:
-        raise InputError("most_central: no faces given")
-
-    def merit(face: Face) -> float:
-        x0, y0, x1, y1 = face.box
-        distance = float(np.hypot((x0 + x1) / 2 - width / 2, (y0 + y1) / 2 - height / 2))
-        return float(np.sqrt(face.area)) - distance
-
-    return max(faces, key=merit)
-
-
 SHARED = 0.3
 """Of the smaller of two boxes: from here on they are one face."""
 
 
-def _cover(one: Face, other: Face) -> bool:
+def cover(one: Face, other: Face) -> bool:
     """Whether two boxes share so much that they stand for one face, or for it and a part of it."""
     (x0, y0, x1, y1), (u0, v0, u1, v1) = one.box, other.box
     width, height = min(x1, u1) - max(x0, u0), min(y1, v1) - max(y0, v0)

@@ -115,7 +115,7 @@ def open_crops(source: CropSource, seed: int, on: Events) -> TransferSet:
 
     def align_photo(path: Path) -> NDArray[np.uint8] | None:
         try:
-            return face_crops(path, "canvas", CANVAS, CANVAS, finder)[0].crop
+            return face_crops(path, "canvas", CANVAS, CANVAS, finder, every=False)[0].crop
         except UNUSABLE:
             return None
 
