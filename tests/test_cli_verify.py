@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,81 @@ def test_no_align_takes_another_crop(cli: Cli, model: Path, photos: list[Path]) 
     assert boxed["aligned"] is False
 
 
+def test_a_rate_without_alignment_is_not_claimed(cli: Cli, model: Path, photos: list[Path]) -> None:
+    said = json.loads(cli("verify", *photos, "--model", model, "--json", "--no-align").out)
+    assert (said["far_measured"], said["aligned"]) == (False, False)
+    assert any("measured with alignment" in note for note in said["notes"])
+    table = cli("verify", *photos, "--model", model, "--no-align").out
+    assert "not measured" in table
+    assert "aligned" in table
+    assert json.loads(cli("verify", *photos, "--model", model, "--json").out)["far_measured"] is True
+    own = json.loads(cli("verify", *photos, "--model", model, "--json", "--no-align", "--threshold", "1.2").out)
+    assert (own["far"], own["far_measured"]) == (None, False)
+
+
+def test_a_calibration_without_alignment_counts_without_it(model: Path, photos: list[Path]) -> None:
+    card = dataclasses.replace(Embedder.load(model).card, calibration_aligned=False)
+    embedder = Embedder.load(model, card=card)
+    assert facelet.verify(*photos, model=embedder, align=False).far_measured
+    assert not facelet.verify(*photos, model=embedder).far_measured
+
+
+def test_the_face_that_was_compared_is_named(cli: Cli, model: Path, photos: list[Path], two_faces: Path) -> None:
+    ended = cli("verify", photos[1], two_faces, "--model", model)
+    assert "two.png: 2 faces; only the main one, at (" in ended.err
+    assert "--all" in ended.err
+    said = json.loads(cli("verify", photos[1], two_faces, "--model", model, "--json").out)
+    alone, group = said["faces"]
+    assert (alone["n_faces"], group["n_faces"], said["n_pairs"]) == (1, 2, 1)
+    assert group["box"][2] < 240, "the large face is on the left"
+    result = facelet.verify(photos[1], two_faces, model=model)
+    assert result.faces[1].box == pytest.approx(group["box"], abs=0.06)
+    assert (result.faces[1].n_faces, result.faces[1].turn, result.aligned) == (2, 0, True)
+    assert "two.png" in ended.out
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_all_faces_are_compared(cli: Cli, model: Path, tmp_path: Path, two_faces: Path, swapped: bool) -> None:
+    """The nearest pair is found among the smaller faces; the rate grows with the number of pairs."""
+    right = write_photo(tmp_path / "right.png", np.ascontiguousarray(cv2.imread(str(two_faces))[:, 240:, ::-1]))
+    pair = [two_faces, right] if swapped else [right, two_faces]
+    main, best = (json.loads(cli("verify", *pair, "--model", model, "--json", *more).out) for more in ([], ["--all"]))
+    assert best["distance"] < 0.02 < main["distance"]
+    (group,) = (face for face in best["faces"] if face["n_faces"] == 2)
+    assert group["box"][0] > 240
+    assert best["n_pairs"] == 2
+    assert best["far"] == pytest.approx(2e-3)
+    assert any("nearest of 2 pairs" in note and "0.002" in note for note in best["notes"])
+    wide = json.loads(cli("verify", *pair, "--model", model, "--json", "--all", "--far", "1e-2").out)
+    assert wide["far"] == pytest.approx(2e-3), "the card's threshold for 1e-3 keeps the nearest of two below 1e-2"
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_turned_photo_gives_the_same_verdict(cli: Cli, model: Path, tmp_path: Path, turn: int) -> None:
+    upright = draw_face(4)
+    photos = [
+        write_photo(tmp_path / "upright.png", upright),
+        write_photo(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(upright, turn // 90))),
+    ]
+    said = json.loads(cli("verify", *photos, "--model", model, "--json").out)
+    assert said["distance"] < 0.02
+    assert [face["turn"] for face in said["faces"]] == [0, turn]
+    assert any(f"turned clockwise by {turn} degrees" in note for note in said["notes"])
+    boxed = facelet.verify(*photos, model=model, align=False)
+    assert boxed.distance < 0.02
+
+
+@pytest.mark.parametrize("blank", [(96, 96), (300, 200), (40, 500)])
+def test_no_face_in_any_orientation_says_what_to_do(
+    cli: Cli, model: Path, tmp_path: Path, photos: list[Path], blank: tuple[int, int]
+) -> None:
+    empty = write_photo(tmp_path / "empty.png", np.full((*blank, 3), 120, np.uint8))
+    ended = cli("verify", photos[0], empty, "--model", model)
+    assert ended.code == 2
+    assert "empty.png: no face found by dlib_refined, nor with the photo turned" in ended.err
+    assert ended.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["npz", "npy", "json"])
 def test_embed_writes_unit_vectors(cli: Cli, model: Path, photos: list[Path], tmp_path: Path, kind: str) -> None:
     target = tmp_path / "made" / f"vectors.{kind}"
@@ -100,7 +176,7 @@ def test_embed_names_its_default_file(
     assert np.load("embeddings.npz")["embeddings"].shape == (1, 128)
 
 
-def test_all_faces_or_the_largest(cli: Cli, model: Path, two_faces: Path) -> None:
+def test_all_faces_or_the_main_one(cli: Cli, model: Path, two_faces: Path) -> None:
     largest = json.loads(cli("embed", two_faces, "--model", model, "--json").out)["faces"]
     every = json.loads(cli("embed", two_faces, "--model", model, "--json", "--all").out)["faces"]
     assert (len(largest), len(every)) == (1, 2)

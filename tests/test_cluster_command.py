@@ -222,17 +222,17 @@ def test_photos_may_vanish_while_they_are_sorted(
     cli: Cli, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
     from facelet.linkage import merge_tree
-    from facelet.photo import face_crops
+    from facelet.photo import photo_faces
 
     def vanish_before_it_is_read(path: Path, *arguments: Any) -> Any:
         (photos / "d.png").unlink(missing_ok=True)
-        return face_crops(path, *arguments)
+        return photo_faces(path, *arguments)
 
     def vanish_before_it_is_copied(*arguments: Any, **options: Any) -> Any:
         (photos / "b.png").unlink()
         return merge_tree(*arguments, **options)
 
-    monkeypatch.setattr("facelet.found_faces.face_crops", vanish_before_it_is_read)
+    monkeypatch.setattr("facelet.found_faces.photo_faces", vanish_before_it_is_read)
     ended = cluster(cli, model, photos, tmp_path / "out", "--json", *more)
     assert ended.code == 0, ended.err
     assert [entry["photo"] for entry in json.loads(ended.out)["unreadable"]] == ["broken.jpg", "d.png"]

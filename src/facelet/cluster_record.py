@@ -44,6 +44,7 @@ def people_entries(people: Sequence[Person], faces: Sequence[FoundFace], names: 
                         "photo": names[faces[face].photo],
                         "file": places[faces[face].photo],
                         "box": [round(edge, 1) for edge in faces[face].face.box],
+                        "turn": faces[face].face.turn,
                         "score": round(faces[face].face.score, 4),
                         "distance": distance,
                     }

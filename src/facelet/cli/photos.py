@@ -78,7 +78,7 @@ def faces_in(
             off.
         InputError: no photo has a face.
     """
-    from facelet.photo import UNUSABLE, face_crops
+    from facelet.photo import UNUSABLE, photo_faces
 
     found: list[Found] = []
     skipped: list[tuple[Path, str]] = []
@@ -86,14 +86,14 @@ def faces_in(
     with show.progress("faces") as advance:
         for index, image in enumerate(images):
             try:
-                faces = face_crops(image, template, *size, detector, every=every)
+                seen = photo_faces(image, template, *size, detector, every=every)
             except UNUSABLE as error:
                 if not skip:
                     raise
                 skipped.append((image, str(error)))
-                faces = []
-            notes += faces[0].notes if faces else ()
-            found += [Found(image, number, face) for number, face in enumerate(faces)]
+            else:
+                notes += (*seen.crops[0].notes, *seen.left_out)
+                found += [Found(image, number, face) for number, face in enumerate(seen.crops)]
             advance(index + 1, len(images))
     for note in notes:
         show.note(note)

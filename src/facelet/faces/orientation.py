@@ -89,24 +89,36 @@ def _look(image: NDArray[np.uint8], turn: int, detector: Detector, every: bool) 
 def _brought_upright(image: NDArray[np.uint8], face: Face, detector: Detector) -> Face | None:
     """A face of which the detector is not certain, as its best orientation shows it; None where none shows it clearly.
 
-    Where that is the photo's own orientation, the face is returned as it was found. Diagonal turns are tried where no
-    quarter turn makes the detector certain.
+    Where that is the photo's own orientation, the face is returned as it was found. Diagonal turns are tried where two
+    neighbouring quarter turns show the face and neither for certain, as it may lie between them.
     """
-    x0, y0, x1, y1 = face.box
-    center, side = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), max(AROUND * max(x1 - x0, y1 - y0), 1.0)
-    shown: list[Face] = []
-    for turns in (QUARTERS, DIAGONALS):
-        for turn in turns:
-            matrix = upright_square(center, side, turn, SIDE)
-            square = warp_to(image, matrix, (0, 0, SIDE, SIDE), SIDE, SIDE)
-            seen = [other for other in detector.detect(square) if covers_center(other, SIDE, SIDE)]
-            shown += [moved_face(max(seen, key=raw_certainty), matrix, turn)] if seen else []
-        shown.sort(key=raw_certainty, reverse=True)
-        if shown and raw_certainty(shown[0]) >= 1:
-            break
-    if not shown or raw_certainty(shown[0]) < (TURNED if shown[0].turn else CLEAR):
+    shown = sorted([face, *_looks(image, face, detector, QUARTERS)], key=raw_certainty, reverse=True)
+    if raw_certainty(shown[0]) < 1 and any(_apart(other, shown[0]) == 90 for other in shown):
+        shown = sorted([*shown, *_looks(image, face, detector, DIAGONALS)], key=raw_certainty, reverse=True)
+    if raw_certainty(shown[0]) < (TURNED if shown[0].turn else CLEAR):
         return None
-    rivals = [other for other in shown[1:] if (other.turn - shown[0].turn) % 360 not in (45, 315)]
+    rivals = [other for other in shown[1:] if _apart(other, shown[0]) > 45]
     if rivals and raw_certainty(shown[0]) - raw_certainty(rivals[0]) < MARGIN:
         return None
     return shown[0] if shown[0].turn else face
+
+
+def _looks(image: NDArray[np.uint8], face: Face, detector: Detector, turns: tuple[int, ...]) -> list[Face]:
+    """A face as each turn of its surroundings shows it; the first that is certain is the last."""
+    x0, y0, x1, y1 = face.box
+    center, side = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), max(AROUND * max(x1 - x0, y1 - y0), 1.0)
+    shown: list[Face] = []
+    for turn in turns:
+        matrix = upright_square(center, side, turn, SIDE)
+        square = warp_to(image, matrix, (0, 0, SIDE, SIDE), SIDE, SIDE)
+        seen = [other for other in detector.detect(square) if covers_center(other, SIDE, SIDE)]
+        if seen:
+            shown.append(moved_face(max(seen, key=raw_certainty), matrix, turn))
+            if raw_certainty(shown[-1]) >= 1:
+                break
+    return shown
+
+
+def _apart(one: Face, other: Face) -> int:
+    """Degrees between the turns of two faces, 0 to 180."""
+    return abs((one.turn - other.turn + 180) % 360 - 180)

@@ -15,7 +15,7 @@ SCALES: dict[str, tuple[float, float]] = {"five": (0.5, 0.92), "dlib5": (-1.0, 0
 """Per landmark scheme, which names the detector: the score of certainty 0, and that of certainty 1, which no turned
 face reached where it was measured (docs/evaluation.md#turned-photos)."""
 
-CLEAR = 0.68
+CLEAR = 0.7
 """Certainty below which a face may be none, or turned: it counts less than its size, and is compared only if a second
 look confirms it (`orientation`)."""
 
