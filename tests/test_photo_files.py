@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from drawn_faces import draw_face
 from facelet.errors import ImageError, MissingFileError
 from facelet.faces import formats
-from facelet.faces.images import Photo, decode_photo, read_photo
+from facelet.faces.images import MAX_SIDE, Photo, decode_photo, read_photo
 
 PIXELS = draw_face(3, 96)
 
@@ -129,6 +129,30 @@ def test_broken_segments_of_applications_are_no_reason_to_refuse_a_jpeg(head: by
             body = head + random.bytes(size)
             segment = bytes((0xFF, 0xE0 + number)) + (len(body) + 2).to_bytes(2, "big") + body
             np.testing.assert_array_equal(decoded(jpeg[:2] + segment + jpeg[2:]).pixels, expected)
+
+
+def test_broken_exif_of_a_large_or_deep_photo_is_no_reason_to_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_image: object) -> None:
+        raise OverflowError("EXIF")
+
+    deep = encoded("PNG", (PIXELS[..., 0].astype(np.uint16) * 257).astype(np.uint16))
+    large = encoded("JPEG", np.zeros((8, MAX_SIDE + 2000, 3), np.uint8))
+    whole = decoded(deep).pixels
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    assert decoded(large).pixels.shape[1] == MAX_SIDE
+    np.testing.assert_array_equal(decoded(deep).pixels, whole)
+
+
+def test_a_large_file_that_is_no_photo_is_not_read_whole(tmp_path: Path) -> None:
+    class Film(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert size is not None
+            assert 0 <= size < 1_000_000
+            return super().read(size)
+
+    for head in (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", b"RIFF\0\0\0\0AVI ", bytes(99)):
+        with pytest.raises(ImageError):
+            decode_photo(Film(head + bytes(2_000_000)), "film.jpg", ".jpg")
 
 
 def test_orientation_survives_the_repair_of_a_png() -> None:

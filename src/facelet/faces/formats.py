@@ -38,9 +38,10 @@ _OTHER_SUFFIXES = frozenset([".bpg", ".dds", ".eps", ".jls", ".jxl", ".jxr", ".p
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 
 JPEG_HEAD = b"\xff\xd8\xff"
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
 _HEADS = (
-    *(JPEG_HEAD, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *_TIFF_HEADS),
+    *(JPEG_HEAD, PNG_HEAD, b"GIF87a", b"GIF89a", *_TIFF_HEADS),
     *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
 )
 

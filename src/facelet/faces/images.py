@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facelet.errors import FaceletError, ImageError, MissingFileError, reason, shown
-from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, formats_for, is_raw, unread_kind
+from facelet.faces.formats import HEAD_BYTES, JPEG_HEAD, PNG_HEAD, formats_for, is_raw, unread_kind
 from facelet.faces.repair import END_MISSING, bare, lacks_end, with_end
 
 MAX_SIDE = 4096
@@ -117,6 +117,8 @@ def decode_photo(file: BinaryIO, name: str, suffix: str = "") -> Photo:
         except (FaceletError, Image.DecompressionBombError):
             raise
         except Exception:
+            if not head.startswith((JPEG_HEAD, PNG_HEAD)):  # which might be a film of gigabytes
+                raise
             file.seek(0)
             if (needed := bare(file.read())) is None:
                 raise
@@ -195,21 +197,26 @@ def _upright_rgb(photo: Image.Image) -> NDArray[np.uint8]:
     if photo.mode.startswith("I"):
         wide = np.asarray(photo).astype(np.int64)
         photo_8bit = Image.fromarray(np.clip((wide + 128) // 257, 0, 255).astype(np.uint8))
-        photo_8bit.info, exif = photo.info, photo.getexif()
-        photo_8bit.getexif().update(exif)
+        photo_8bit.info = photo.info
+        _copy_exif(photo, photo_8bit)
         photo = photo_8bit
     if max(photo.size) > MAX_SIDE:
         ratio = MAX_SIDE / max(photo.size)
         size = (max(1, round(photo.width * ratio)), max(1, round(photo.height * ratio)))
-        exif = photo.getexif()
-        if photo.mode in ("P", "1", "PA"):
-            photo = photo.convert("RGBA")
-        photo = photo.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-        photo.getexif().update(exif)
-    with contextlib.suppress(Exception):  # unreadable EXIF says nothing against the pixels
+        unpacked = photo.convert("RGBA") if photo.mode in ("P", "1", "PA") else photo
+        smaller = unpacked.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+        _copy_exif(photo, smaller)
+        photo = smaller
+    with contextlib.suppress(Exception):
         photo = ImageOps.exif_transpose(photo)
     if photo.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in photo.info:
         photo = photo.convert("RGBA")
         white = Image.new("RGBA", photo.size, (255, 255, 255, 255))
         photo = Image.alpha_composite(white, photo)
     return np.array(photo.convert("RGB"), dtype=np.uint8)
+
+
+def _copy_exif(source: Image.Image, target: Image.Image) -> None:
+    """Gives a photo the EXIF of another; unreadable EXIF says nothing against the pixels."""
+    with contextlib.suppress(Exception):
+        target.getexif().update(source.getexif())

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.faces.formats import JPEG_HEAD, PNG_HEAD
+
 Decode = Callable[[bytes], NDArray[np.uint8]]
 
 END_MISSING = "the JPEG's end marker is missing, every row is there"
 
-_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf")
 """The chunks that say which pixels there are; texts, colour profiles, times and further frames are not among them."""
 
@@ -102,9 +103,9 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
 
 def bare(content: bytes) -> bytes | None:
     """A PNG or JPEG without what its upright pixels do not need; None for others, or if nothing can be left out."""
-    if content.startswith(_PNG_HEAD):
+    if content.startswith(PNG_HEAD):
         parts = _needed_of_png(content)
-    elif content.startswith(b"\xff\xd8"):
+    elif content.startswith(JPEG_HEAD):
         parts = _needed_of_jpeg(content)
     else:
         return None
@@ -114,8 +115,8 @@ def bare(content: bytes) -> bytes | None:
 
 def _needed_of_png(content: bytes) -> Iterator[bytes]:
     """The signature and the chunks that say which pixels there are; of the optional ones those that are not broken."""
-    yield _PNG_HEAD
-    place = len(_PNG_HEAD)
+    yield PNG_HEAD
+    place = len(PNG_HEAD)
     while place < len(content):
         kind = content[place + 4 : place + 8]
         end = place + 12 + int.from_bytes(content[place : place + 4], "big")
