@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import Ended
 from drawn_faces import draw_face, write_photo
-from facelet.errors import InputError
+from facelet.errors import InputError, shown
 from facelet.faces import formats
 from facelet.photo_folder import LINK, list_photos
 from tiny_models import photo_model
@@ -189,7 +189,7 @@ def test_a_note_reaches_the_user(cli: Cli, model: Path, tmp_path: Path) -> None:
     photos.mkdir()
     (photos / "cut.jpg").write_bytes(as_kind("JPEG")[:-2])
     (photos / "whole.jpg").write_bytes(as_kind("JPEG"))
-    note = f"{photos / 'cut.jpg'}: the JPEG's end marker is missing, every row is there"
+    note = f"{shown(photos / 'cut.jpg')}: the JPEG's end marker is missing, every row is there"
     shared = ("--model", model, "--threads", 1)
     pair = (photos / "whole.jpg", photos / "cut.jpg")
     said = cli("verify", *pair, *shared)
