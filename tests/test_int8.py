@@ -25,10 +25,11 @@ from facelet.graph.passes import difference, optimise
 from facelet.graph.size import largest_live_bytes, layers
 from facelet.model_files import find_model, load_model, with_card
 from facelet.quantize.build import build, rounded_slopes, weight_fractions
-from facelet.quantize.calibrate import calibrate, embedding_error, unit
+from facelet.quantize.calibrate import calibrate, embedding_error
 from facelet.quantize.equalise import equalise
 from facelet.quantize.prepare import prepare
 from facelet.quantize.report import FLOAT32_DB, layer_noise
+from facelet.quantize.search import unit
 from tiny_graphs import Builder
 from tiny_models import tiny_card
 

@@ -262,7 +262,7 @@ def test_without_pyopencl_the_mending_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("low", "high"), [(1.0, -1.0), (2.0, 0.5), (float("inf"), 1.0)])
 def test_limits_the_wrong_way_round_give_the_upper_one(runtime: OpenCLRuntime, low: float, high: float) -> None:
     b = Builder({"image": (1, 16, 5, 7), "rows": (1, 7)})
-    limits = {"min": low, "max": high}
+    limits: dict[str, Any] = {"min": low, "max": high}
     ends = [
         b.conv("image", 16, (3, 3), pads=(1, 1, 1, 1), activation="Clip", **limits),
         b.conv("image", 16, (3, 3), pads=(1, 1, 1, 1), groups=16, activation="Clip", **limits),

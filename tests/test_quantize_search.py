@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facelet.backends import run_graph
+from facelet.errors import GraphError
 from facelet.graph import reference
 from facelet.graph.ir import Array, Graph
 from facelet.quantize import search as module
@@ -69,7 +70,7 @@ def exhaustive(
             tried = {**fractions, **{name: fractions[name] + step for name in group}}
             try:
                 found = embedding_error(run(build(graph, tried), x), wanted)
-            except module.GraphError:
+            except GraphError:
                 continue
             if found < best * (1 - module.LEAST_GAIN):
                 best, fractions = found, tried

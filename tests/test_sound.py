@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 SHAPE = (2, 3, 5, 7)
 
 
-def model(nodes: list[Any], opset: int = 17, shape: tuple[int, ...] = SHAPE, **constants: Any) -> onnx.ModelProto:
+def model(nodes: list[Any], constants: Mapping[str, Any] | None = None, opset: int = 17) -> onnx.ModelProto:
     """A model from x to y."""
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in "xy"]
     graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
@@ -45,7 +45,7 @@ def floats(*shape: int, seed: int = 0, bad: float | None = None) -> Array:
 STATISTICS = {"s": floats(3, seed=1), "b": floats(3, seed=2), "m": floats(3, seed=3), "v": floats(3, seed=4)}
 
 
-def norm(*outputs: str, **attributes: int) -> onnx.NodeProto:
+def norm(*outputs: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node("BatchNormalization", list("xsbmv"), list(outputs), "norm", **attributes)
 
 
@@ -57,16 +57,16 @@ FIVE = ("y", "mean", "var", "saved_mean", "saved_var")
 HALF, ON, OFF = np.float32(0.5), np.array(True), np.array(False)
 
 TRAINING: dict[str, onnx.ModelProto] = {
-    **{f"five outputs, opset {n}": model([norm(*FIVE)], n, **STATISTICS) for n in (7, 8, 9, 11, 12, 13)},
-    "empty outputs": model([norm("y", "", "", "", "")], 13, **STATISTICS),  # onnxruntime crashes on it
-    "two outputs": model([norm("y", "mean")], 9, **STATISTICS),
-    "training_mode": model([norm("y", "mean", "var", training_mode=1)], 15, **STATISTICS),
-    "training_mode, one output": model([norm("y", training_mode=1)], 14, **STATISTICS),
-    "spatial=0": model([norm("y", spatial=0)], 8, **STATISTICS),
-    "dropout": model([dropout("r", "t")], 13, r=HALF, t=ON),
-    "dropout, computed": model([helper.make_node("Not", ["t"], ["u"]), dropout("r", "u")], 13, r=HALF, t=OFF),
+    **{f"five outputs, opset {n}": model([norm(*FIVE)], STATISTICS, n) for n in (7, 8, 9, 11, 12, 13)},
+    "empty outputs": model([norm("y", "", "", "", "")], STATISTICS, 13),  # onnxruntime crashes on it
+    "two outputs": model([norm("y", "mean")], STATISTICS, 9),
+    "training_mode": model([norm("y", "mean", "var", training_mode=1)], STATISTICS, 15),
+    "training_mode, one output": model([norm("y", training_mode=1)], STATISTICS, 14),
+    "spatial=0": model([norm("y", spatial=0)], STATISTICS, 8),
+    "dropout": model([dropout("r", "t")], {"r": HALF, "t": ON}, 13),
+    "dropout, computed": model([helper.make_node("Not", ["t"], ["u"]), dropout("r", "u")], {"r": HALF, "t": OFF}, 13),
     "dropout, a Constant": model(
-        [helper.make_node("Constant", [], ["t"], value=numpy_helper.from_array(ON)), dropout("", "t")], 12
+        [helper.make_node("Constant", [], ["t"], value=numpy_helper.from_array(ON)), dropout("", "t")], opset=12
     ),
 }
 
@@ -89,12 +89,12 @@ def test_training_forms_are_refused_by_every_reader(proto: onnx.ModelProto, tmp_
 
 
 INFERENCE: dict[str, onnx.ModelProto] = {
-    "one output": model([norm("y")], 9, **STATISTICS),
-    "training_mode=0": model([norm("y", training_mode=0)], 15, **STATISTICS),
-    "spatial=1": model([norm("y", spatial=1)], 8, **STATISTICS),
-    "dropout": model([dropout()], 11),
-    "dropout with ratio": model([dropout("r")], 13, r=HALF),
-    "dropout, off": model([dropout("r", "t")], 13, r=HALF, t=OFF),
+    "one output": model([norm("y")], STATISTICS, 9),
+    "training_mode=0": model([norm("y", training_mode=0)], STATISTICS, 15),
+    "spatial=1": model([norm("y", spatial=1)], STATISTICS, 8),
+    "dropout": model([dropout()], opset=11),
+    "dropout with ratio": model([dropout("r")], {"r": HALF}, 13),
+    "dropout, off": model([dropout("r", "t")], {"r": HALF, "t": OFF}, 13),
 }
 
 
@@ -108,7 +108,7 @@ def test_inference_forms_are_read(proto: onnx.ModelProto, tmp_path: Path) -> Non
 
 
 def conv(weight: Array, bias: Array) -> onnx.ModelProto:
-    return model([helper.make_node("Conv", ["x", "w", "c"], ["y"])], w=weight, c=bias)
+    return model([helper.make_node("Conv", ["x", "w", "c"], ["y"])], {"w": weight, "c": bias})
 
 
 def constant_node(value: Array) -> onnx.ModelProto:
@@ -119,9 +119,9 @@ def constant_node(value: Array) -> onnx.ModelProto:
 BAD: dict[str, Callable[[float], onnx.ModelProto]] = {
     "weight": lambda bad: conv(floats(3, 3, 1, 1, bad=bad), floats(3)),
     "bias": lambda bad: conv(floats(3, 3, 1, 1), floats(3, bad=bad)),
-    "variance": lambda bad: model([norm("y")], **{**STATISTICS, "v": floats(3, bad=bad)}),
-    "slope": lambda bad: model([helper.make_node("PRelu", ["x", "s"], ["y"])], s=floats(3, 1, 1, bad=bad)),
-    "operand": lambda bad: model([helper.make_node("Add", ["x", "c"], ["y"])], c=floats(1, 7, bad=bad)),
+    "variance": lambda bad: model([norm("y")], {**STATISTICS, "v": floats(3, bad=bad)}),
+    "slope": lambda bad: model([helper.make_node("PRelu", ["x", "s"], ["y"])], {"s": floats(3, 1, 1, bad=bad)}),
+    "operand": lambda bad: model([helper.make_node("Add", ["x", "c"], ["y"])], {"c": floats(1, 7, bad=bad)}),
     "constant node": lambda bad: constant_node(floats(3, 1, 1, bad=bad)),
 }
 
@@ -145,7 +145,7 @@ def test_a_limit_may_be_infinite_and_not_nan(position: int) -> None:
     open_, closed = (-np.inf, np.inf)[position], (1.0, -1.0)[position]
     for value, right in ((open_, True), (closed, True), (np.nan, False)):
         limits = {"lo": np.float32(-0.5), "hi": np.float32(0.5)} | {("lo", "hi")[position]: np.float32(value)}
-        proto = model(clip, **limits)
+        proto = model(clip, limits)
         if right:
             read_graph(proto)
         else:
@@ -179,7 +179,8 @@ LIMITS = [(1.0, -1.0), (2.0, 0.5), (0.5, 0.25), (6.0, 0.0), (np.inf, 1.0), (-0.5
 def test_limits_the_wrong_way_round_give_the_upper_one(low: float, high: float) -> None:
     limits = {"lo": np.float32(low), "hi": np.float32(high)}
     clip = helper.make_node("Clip", ["c", "lo", "hi"], ["y"])
-    proto = model([helper.make_node("Conv", ["x", "w"], ["c"]), clip], w=floats(3, 3, 1, 1) - np.float32(0.5), **limits)
+    weight = floats(3, 3, 1, 1) - np.float32(0.5)
+    proto = model([helper.make_node("Conv", ["x", "w"], ["c"]), clip], {"w": weight, **limits})
     x = floats(*SHAPE) - np.float32(1)
     wanted = open_session(proto.SerializeToString()).run(["y"], {"x": x})[0]
     assert (wanted == high).all()
@@ -194,5 +195,5 @@ def test_an_average_behind_such_limits_is_not_taken_for_positive() -> None:
 
     clip = helper.make_node("Clip", ["x", "lo", "hi"], ["y"])
     for low, high, never in ((0.0, 6.0, True), (1.0, -1.0, False), (2.0, 0.5, True), (-1.0, 1.0, False)):
-        graph = read_graph(model([clip], lo=np.float32(low), hi=np.float32(high)))
+        graph = read_graph(model([clip], {"lo": np.float32(low), "hi": np.float32(high)}))
         assert _never_negative(graph, "y") is never

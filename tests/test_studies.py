@@ -30,7 +30,7 @@ from facelet.faces.templates import load_template
 from facelet.jobs.study import RunStudy, study_command
 from facelet.lock import take
 from facelet.model_files import load_model
-from facelet.quantize.calibrate import unit
+from facelet.quantize.search import unit
 from facelet.studies import STUDIES, transfer_size
 from facelet.studies.arm_marks import LOCK, MARK, already_made, graphs_key
 from facelet.studies.arms import BF16, distilled, going_on, held_out, recovered

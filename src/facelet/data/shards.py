@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from facelet.archives import TAR_ERRORS
 from facelet.errors import FaceletError, TransferSetError
@@ -171,9 +172,7 @@ def _members(shard: Path, tar: tarfile.TarFile, read: bool) -> Iterator[_Member]
 
 def _check_end(shard: Path, tar: tarfile.TarFile, last: str) -> None:
     """Refuses a shard that does not end in a block of zeros: its later members would be lost without a word."""
-    stream = tar.fileobj
-    if stream is None:
-        return
+    stream: Any = tar.fileobj
     stream.seek(tar.offset)
     mark = stream.read(tarfile.BLOCKSIZE)
     if len(mark) < tarfile.BLOCKSIZE:

@@ -146,7 +146,7 @@ def check_record(device: Device, program: Program, whole: bool) -> Path:
     graph, (table, starts) = program.graph, program.table
     digest = hashlib.sha256()
     for array in (table, starts, program.constants, *(graph.constants[name] for name in sorted(graph.constants))):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     nodes = [(node.op, node.inputs, node.output, sorted(node.attributes.items())) for node in graph.nodes]
     ports = (program.inputs, program.outputs, program.batch)
     digest.update(repr((ports, sorted(graph.shapes.items()), nodes)).encode())

@@ -20,14 +20,14 @@ from facelet.graph import reference
 from facelet.graph.int8 import HIGHEST, LOWEST, check_int8, residual_shifts, run_int8_conv
 from facelet.graph.ir import Array, Graph, Node
 from facelet.quantize.build import INPUT_FRACTION, build, integer
-from facelet.quantize.equalise import equalise
+from facelet.quantize.equalise import equalised
 from facelet.quantize.outputs import joined, parted
 from facelet.quantize.prepare import prepare
 from facelet.quantize.roles import of_prepared
 from facelet.quantize.search import Advance, Run, search, unit
 
 PART = 4
-"""Images whose sums are rounded at once: few, so that they stay in the processor's cache."""
+"""Images whose sums are made and rounded at once: few, so that they stay in the processor's cache."""
 
 OWN_FRACTION = ("conv", "table", "product")
 """Kinds of nodes whose output has a fraction of its own."""
@@ -72,8 +72,9 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
     wanted = values[prepared.outputs[0]]
     _check_finite(prepared, values)
     _check_lengths(wanted, graph.name)
-    prepared = equalise(prepared, _ranges(values))
-    values = every_tensor(prepared, images)
+    prepared, scales = equalised(prepared, _ranges(values))
+    for name, scale in scales.items():
+        values[name] /= scale.reshape(1, -1, 1, 1)
     groups: list[list[str]] = []
     fractions: dict[str, int] = {}
     for group in _groups(prepared):
@@ -202,8 +203,9 @@ def correct_biases(prepared: Graph, quantized: Graph, images: Array, wanted: Map
         source, residual = floats[node.output], bool(node["residual"])
         fractions = constants[node.inputs[3]]
         scale = np.ldexp(1.0, fractions.astype(np.int64) + node["x_fraction"])
-        # integers below 2^24, which float32 holds exactly
-        have = reference.sums(node, [values[node.inputs[0]], *(constants[n] for n in node.inputs[1:3])])
+        x, own = values[node.inputs[0]], [constants[n] for n in node.inputs[1:3]]
+        parts = range(0, len(x), PART)  # sums below 2^24, which float32 holds exactly
+        have = np.concatenate([reference.sums(node, [x[i : i + PART], *own]) for i in parts])
         mean_have = have.mean(axis=(0, 2, 3), dtype=np.float64)
         mean_want = _mean_sums(source, wanted[source.inputs[0]], prepared) * scale
         if residual:
@@ -213,7 +215,6 @@ def correct_biases(prepared: Graph, quantized: Graph, images: Array, wanted: Map
         constants[node.inputs[2]] = (constants[node.inputs[2]] + move).astype(np.float32)
         more = [constants[n] for n in node.inputs[3:6] if n in constants]
         have += move.reshape(1, -1, 1, 1).astype(np.float32)
-        parts = range(0, len(have), PART)
         values[node.output] = np.concatenate([_rounded(node, have, more, values, i) for i in parts])
     return quantized.with_nodes(quantized.nodes, constants=constants)
 

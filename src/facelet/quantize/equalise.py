@@ -29,23 +29,29 @@ SMALLEST_SHARE = 1 / 64
 
 
 def equalise(graph: Graph, ranges: Mapping[str, Array]) -> Graph:
-    """The same function with equalised channels.
+    """The same function with equalised channels; see `equalised`."""
+    return equalised(graph, ranges)[0]
+
+
+def equalised(graph: Graph, ranges: Mapping[str, Array]) -> tuple[Graph, dict[str, Array]]:
+    """The same function with equalised channels, and by what the channels of some tensors were divided.
 
     Args:
         graph: from `prepare`.
         ranges: largest absolute value of each channel by tensor, `(c,)`, seen on images.
     """
     constants = {name: array.copy() for name, array in graph.constants.items()}
+    scales: dict[str, Array] = {}
     for node in graph.nodes:
         following = only_reader(graph, node.output)
         if not _may_scale(node) or following is None or following.op != "FusedConv":
             continue
         if following.inputs[0] != node.output or node.output in following.inputs[3:]:
             continue
-        scale = _scale(ranges[node.output], constants[following.inputs[1]], following)
+        scale = scales[node.output] = _scale(ranges[node.output], constants[following.inputs[1]], following)
         _divide(constants, node, scale)
         _multiply(constants, following, scale)
-    return graph.with_nodes(graph.nodes, constants=constants)
+    return graph.with_nodes(graph.nodes, constants=constants), scales
 
 
 def _may_scale(node: Node) -> bool:

@@ -29,10 +29,10 @@ PASSES = 2
 LEAST_GAIN = 1e-3
 """Of the error; less is not worth a change, as it would follow the images at hand."""
 
-NEAR = 1.01
+NEAR = 1.003
 """Ratio of errors on the first part up to which a trial is repeated in a later pass: other tensors have changed."""
 
-FIRST_PART = 4
+FIRST_PART = 6
 """The first part of the images is one in so many, evenly spread, and `FEWEST_IMAGES` at least."""
 
 FEWEST_IMAGES = 8
@@ -135,7 +135,8 @@ class _Trials:
         return ratio
 
     def _errors(self, quantized: Graph, values: Array, wanted: Array) -> NDArray[np.float64]:
-        return np.square(unit(self.run(quantized, values)) - wanted, dtype=np.float64).sum(axis=1)
+        apart = unit(self.run(quantized, values)) - wanted
+        return np.asarray(np.square(apart, dtype=np.float64).sum(axis=1), np.float64)
 
 
 def search(

@@ -36,7 +36,7 @@ def different_rows(crops: NDArray[np.uint8], most: int, seed: int, where: str) -
     for row in np.random.default_rng(seed).permutation(len(crops)):
         if len(rows) == most:
             break
-        digest = hashlib.sha256(np.ascontiguousarray(crops[row])).digest()
+        digest = hashlib.sha256(crops[row].tobytes()).digest()
         if digest not in met:
             met.add(digest)
             rows.append(int(row))

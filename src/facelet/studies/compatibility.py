@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facelet.canvas import embed_canvas
 from facelet.embedder import Embedder
 from facelet.evaluate.verification import fold_accuracy
-from facelet.quantize.calibrate import unit
+from facelet.quantize.search import unit
 from facelet.studies.study import Context, Row, Study, aligned_crops, check_distinct
 
 if TYPE_CHECKING:
