@@ -75,6 +75,8 @@ def mutated(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     for _ in range(rng.integers(1, 4)):
         node = graph.node[rng.integers(len(graph.node))]
         kind = rng.integers(9)
+        if kind in (3, 6) and not graph.initializer:
+            continue
         if kind == 0 and node.attribute:
             attribute = node.attribute[rng.integers(len(node.attribute))]
             value = int(rng.choice([-1, 0, 1, 3, 7, 2**31, -(2**40)]))
@@ -93,7 +95,8 @@ def mutated(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
         elif kind == 4:
             del graph.node[rng.integers(len(graph.node))]
         elif kind == 5:
-            graph.input[0].type.tensor_type.shape.dim[rng.integers(4)].dim_value = int(rng.choice([-3, 0, 1, 5, 2**40]))
+            dims = graph.input[0].type.tensor_type.shape.dim
+            dims[rng.integers(len(dims))].dim_value = int(rng.choice([-3, 0, 1, 5, 2**40]))
         elif kind == 6:
             tensor = graph.initializer[rng.integers(len(graph.initializer))]
             tensor.data_type = int(rng.choice([0, 1, 2, 7, 8, 10, 11, 99]))

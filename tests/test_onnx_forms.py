@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from facelet.graph.reference import run
 from facelet.opencl.check import compare
 from facelet.opencl.lower import lower
 from onnx_forms import FORMS, OPSETS
+from test_graph_fuzz import check_mutated, mutated
 
 if TYPE_CHECKING:
     from facelet.opencl.runtime import OpenCLRuntime
@@ -97,6 +99,21 @@ def test_a_refused_form_says_why_and_what_to_do(name: str) -> None:
         read_graph(form.model)
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value) or "supported" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_a_damaged_form_ends_in_a_clear_error_or_the_right_result(count: int) -> None:
+    names, ends = list(FORMS), Counter[str]()
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        name = names[rng.integers(len(names))]
+        try:
+            ends[check_mutated(mutated(FORMS[name].model, rng))] += 1
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {name}: {type(error).__name__} {error}") from error
+    assert set(ends) <= {"not protobuf", "refused", "ran alone", "agreed"}
+    assert ends["refused"] > count / 4
+    assert ends["agreed"] > count / 30
 
 
 def joined(graphs: Mapping[str, Graph]) -> Graph:

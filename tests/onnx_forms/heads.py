@@ -19,6 +19,10 @@ def _reductions() -> None:
     n = Net(13, seed="all")
     n.add("ReduceMean", "x", keepdims=0)
     put("ReduceMean over everything", n, refused="over all axes leaves no batch")
+    for first, kept, second, last in (([3], 1, [2], 1), ([3], 1, [2], 0), ([2], 0, [2], 1), ([1], 0, [1], 0)):
+        n = Net(13, seed="in a row")
+        n.reduced("ReduceMean", n.reduced("ReduceMean", "x", first, kept), second, last)
+        put(f"means in a row: {first}, keepdims {kept}, then {second}, keepdims {last}", n)
     n = Net(13, seed="mask")
     n.add("Mul", "x", n.add("Sigmoid", n.reduced("ReduceMean", "x", [1])))
     put("product with a mask", n)

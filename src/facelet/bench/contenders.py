@@ -209,9 +209,11 @@ def load_network(backend: str, path: Path, threads: int, batch: int) -> Network:
         MissingExtraError: its packages are not installed.
     """
     if backend.startswith("opencl:"):
+        from facelet.graph.passes import optimise
+        from facelet.model_graph import file_graph
         from facelet.opencl import runner
 
-        return runner.load_network(path, backend.removeprefix("opencl:"), threads)
+        return runner.load_network(optimise(file_graph(path)[1]), backend.removeprefix("opencl:"), threads)
     if backend not in CONTENDERS:
         raise UnknownNameError("backend", backend, [*CONTENDERS, "opencl:DEVICE"])
     contender = CONTENDERS[backend]

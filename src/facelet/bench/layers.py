@@ -20,10 +20,10 @@ from typing import Any
 
 from facelet.bench.contenders import last_words, variables
 from facelet.errors import ModelError
-from facelet.graph.onnx_io import read_graph
 from facelet.graph.ops import node_macs
 from facelet.graph.passes import optimise
 from facelet.graph.size import layers
+from facelet.model_graph import file_graph
 from facelet.opencl.lower import lower
 from facelet.opencl.runtime import OpenCLRuntime
 from facelet.opencl.session import Session, device_config
@@ -95,7 +95,7 @@ def main(text: str) -> None:
     threads = int(task["threads"])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     runtime = OpenCLRuntime(task["device"], threads)
-    graph = optimise(read_graph(Path(task["model"])))
+    graph = optimise(file_graph(task["model"])[1])
     program = lower(graph, device_config(runtime.device))
     whole = threads == 1
     Session(program, runtime, whole=whole)  # checked before it is timed

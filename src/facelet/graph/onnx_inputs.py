@@ -53,9 +53,11 @@ def read_input(into: Import, value: onnx.ValueInfoProto, nodes: Sequence[onnx.No
     if tensor.elem_type in HALVES:
         into.note(HALF_NOTE)
     elif tensor.elem_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "of an unknown kind"
+        known = {number: kind for kind, number in TensorProto.DataType.items()}
+        kind = known.get(tensor.elem_type, "of an unknown kind")
         raise GraphError(f"{where} is not float32 but {kind}; export the model with a float32 input")
-    rank = len(tensor.shape.dim)
+    told = entry.shape if entry.shape is not None else entry.open_shape
+    rank = 1 + len(told) if told is not None and not tensor.HasField("shape") else len(tensor.shape.dim)
     if rank < 2:
         raise GraphError(f"{where} has {rank} dimensions; expected a batch of something")
     rest = [dimension(value, axis) for axis in range(1, rank)]

@@ -71,7 +71,7 @@ def read_graph(
 
 def _read(model: onnx.ModelProto, batch: int, entry: Inputs, chosen: Sequence[str]) -> Graph:
     proto = model.graph
-    where = proto.name or "graph"
+    where = str(proto.name or "graph")  # a damaged name is bytes
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise GraphError(f"{where}: opset {opset} is too old; export it again with opset {OLDEST_OPSET} or newer")

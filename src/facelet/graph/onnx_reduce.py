@@ -36,13 +36,18 @@ def reduced(op: str) -> Callable[[Import, onnx.NodeProto], None]:
     return read
 
 
-def _emit(into: Import, node: onnx.NodeProto, op: str, x: str, axes: tuple[int, ...], keepdims: bool) -> None:
+ALL_AXES = "over all axes leaves no batch; give it the axes of one image"
+
+
+def _emit(
+    into: Import, node: onnx.NodeProto, op: str, x: str, axes: tuple[int, ...], keepdims: bool, output: str = ""
+) -> str:
     if not axes:
         into.alias(node)
-    elif len(axes) == len(into.shapes[x]) and not keepdims:
-        raise refusal(into, node, "over all axes leaves no batch; give it the axes of one image")
-    else:
-        into.emit(node, op, (x,), axes=axes, keepdims=keepdims)
+        return x
+    if len(axes) == len(into.shapes[x]) and not keepdims:
+        raise refusal(into, node, ALL_AXES)
+    return into.emit(node, op, (x,), output, axes=axes, keepdims=keepdims)
 
 
 def read_mean(into: Import, node: onnx.NodeProto) -> None:
@@ -50,16 +55,26 @@ def read_mean(into: Import, node: onnx.NodeProto) -> None:
     axes, keepdims = _axes(into, node)
     x = into.tensor(node)
     before = into.producer(x)
-    if axes and before is not None and before.op == "ReduceMean" and before["keepdims"] == keepdims:
-        x = before.inputs[0]
-        axes = _joined(len(into.shapes[x]), before["axes"], keepdims, axes)
+    if not axes or (before is None or before.op != "ReduceMean"):
+        _mean(into, node, x, axes, keepdims)
+        return
+    left = [size if axis not in axes else 1 for axis, size in enumerate(into.shapes[x])]
+    shape = left if keepdims else [size for axis, size in enumerate(left) if axis not in axes]
+    source = before.inputs[0]
+    joined = _joined(len(into.shapes[source]), before["axes"], before["keepdims"], axes)
+    if len(joined) == len(into.shapes[source]):
+        raise refusal(into, node, ALL_AXES)
+    mean = _mean(into, node, source, joined, True, into.fresh(f"{node.output[0]}.mean"))
+    into.emit(node, "Reshape", (mean,), shape=tuple(shape))
+
+
+def _mean(into: Import, node: onnx.NodeProto, x: str, axes: tuple[int, ...], keepdims: bool, output: str = "") -> str:
     shape = into.shapes[x]
     if len(shape) != 4 or axes != (2, 3):
-        _emit(into, node, "ReduceMean", x, axes, keepdims)
-    elif keepdims:
-        into.emit(node, "GlobalAveragePool", (x,))
-    else:
-        into.emit(node, "Reshape", (into.part(node, "mean", "GlobalAveragePool", (x,)),), shape=shape[:2])
+        return _emit(into, node, "ReduceMean", x, axes, keepdims, output)
+    if keepdims:
+        return into.emit(node, "GlobalAveragePool", (x,), output)
+    return into.emit(node, "Reshape", (into.part(node, "mean", "GlobalAveragePool", (x,)),), output, shape=shape[:2])
 
 
 def read_max(into: Import, node: onnx.NodeProto) -> None:

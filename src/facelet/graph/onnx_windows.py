@@ -35,8 +35,11 @@ def _window(into: Import, node: onnx.NodeProto, kernel: tuple[int, ...]) -> dict
         for axis in (0, 1):
             reach = dilations[axis] * (kernel[axis] - 1) + 1
             total = (-(-size[axis] // strides[axis]) - 1) * strides[axis] + reach - size[axis]
-            if total < 0 and node.op_type != "Conv":  # onnxruntime refuses it or crops, by op; others do not crop
-                raise refusal(into, node, f"auto_pad {auto} with strides wider than the window is not supported")
+            # onnxruntime refuses it, or crops the image at its start, by op; TensorFlow, which wrote it, does neither
+            if total < 0 and not (node.op_type == "Conv" and auto == "SAME_UPPER" and total == -1):
+                raise refusal(
+                    into, node, f"auto_pad {auto} with strides wider than the window is not supported; export the pads"
+                )
             total = max(0, total)
             before = total // 2 if auto == "SAME_UPPER" else total - total // 2
             pads[axis], pads[axis + 2] = before, total - before
