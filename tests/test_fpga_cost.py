@@ -247,7 +247,7 @@ def test_what_the_engine_does_not_run_is_refused() -> None:
     with pytest.raises(GraphError, match=r"LRN .*facelet prune"):
         layer_shapes(optimise(read_graph(find_model("nn4_small2"))))
     shapes = {"x": (1, 4, 8, 8), "y": (1, 4, 8, 8)}
-    with pytest.raises(GraphError, match="Sigmoid 'y' is no layer of the engine, which runs"):
+    with pytest.raises(GraphError, match="Sigmoid 'y' is not a layer of the engine, which runs"):
         layer_shapes(Graph("net", ("x",), ("y",), (Node("Sigmoid", ("x",), "y"),), {}, shapes))
 
 

@@ -24,6 +24,7 @@ from facelet.fpga.cost import (
 from facelet.fpga.engine import EngineConfig
 from facelet.fpga.pack import IDENTITY, pack_dense, pack_depthwise, pack_params
 from facelet.fpga.placement import COPY, Placement, is_depthwise, place, with_copies
+from facelet.fpga.schedule import OTHERWISE
 from facelet.fpga.table import FIELDS, KINDS, Layer, LayerTable
 from facelet.graph.int8 import is_int8
 from facelet.graph.ir import Graph, Node
@@ -74,8 +75,10 @@ def _integer_part(graph: Graph) -> tuple[tuple[Node, ...], Node, str]:
         raise GraphError(f"{graph.name}: the engine takes one image; found {len(graph.inputs)} inputs of {graph.batch}")
     first = [node for node in graph.nodes if node.op == "QuantizeLinear"]
     last = [node for node in graph.nodes if node.op == "DequantizeLinear"]
-    if len(first) != 1 or first[0].inputs != graph.inputs or len(last) != 1:
+    if len(first) != 1 or first[0].inputs != graph.inputs:
         raise GraphError(f"{graph.name}: part of it computes with floats; the engine takes integers from end to end")
+    if len(last) != 1:
+        raise GraphError(f"{graph.name}: has {len(last)} outputs of integers; the engine gives one; {OTHERWISE}")
     known = {first[0].output}
     nodes = []
     for node in graph.nodes:
@@ -109,13 +112,13 @@ class _Maker:
         elif node.op == COPY or (node.op == "Pad" and len(node["pads"]) == 8 and not node["value"]):
             self._copy(node)
         else:
-            raise GraphError(f"{self.graph.name}: {node} is no layer of the engine")
+            raise GraphError(f"{self.graph.name}: {node} is not a layer of the engine; {OTHERWISE}")
 
     def _convolution(self, node: Node) -> None:
         graph, config = self.graph, self.config
         weight, bias, fractions = (graph.constants[name] for name in node.inputs[1:4])
         if max(node["dilations"]) > 1:
-            raise GraphError(f"{graph.name}: {node} is dilated; the engine's windows are not")
+            raise GraphError(f"{graph.name}: {node} is dilated; the engine's windows are not; {OTHERWISE}")
         slopes = tuple(graph.constants[name] for name in node.inputs[4:6]) if node["slopes"] else None
         into, out = self.places[node.inputs[0]], self.places[node.output]
         row = {

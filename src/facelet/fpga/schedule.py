@@ -1,9 +1,9 @@
 """Graph -> the layers that the engine runs, one after another.
 
-Concatenation and reshaping are addressing and cost nothing; a product with one constant goes into the
-requantization of the layer before; the final normalization to unit length is left to the host. A Gemm is a 1x1
-convolution, an average pool a depthwise one, and a border of zeros, an addition or an activation on its own a depthwise
-one of one tap.
+Concatenation and reshaping are addressing and cost nothing; a product with one constant goes into the requantization
+of the layer before; what an int8 network computes with floats behind its integers, such as the final unit length, is
+left to the host. A Gemm is a 1x1 convolution, an average pool a depthwise one, and a border of zeros, an addition or an
+activation on its own a depthwise one of one tap.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import math
 
 from facelet.errors import GraphError
 from facelet.fpga.cost import DENSE, DEPTHWISE, POOL, LayerShape
+from facelet.graph.int8 import is_int8, tensor_fractions
 from facelet.graph.ir import Graph, Node
 
 FREE = ("Concat", "Reshape", "LpNormalization", "QuantizeLinear", "DequantizeLinear")
 ACTIVATIONS = ("", "Relu", "Clip", "PRelu", "LeakyRelu")
 POINTWISE = ("Relu", "Clip", "PRelu", "LeakyRelu", "BatchNormalization", "Pad")
 PRUNABLE = ("LRN", "Pow", "Sqrt", "LpPool")
+
+
+OTHERWISE = "run the model with --backend opencl, or export it with: facelet fpga export --flavour c"
+"""What helps where the engine lacks a layer."""
 
 
 def layer_shapes(graph: Graph) -> tuple[LayerShape, ...]:
@@ -27,8 +32,9 @@ def layer_shapes(graph: Graph) -> tuple[LayerShape, ...]:
         GraphError: a layer that the engine does not run, with the reason.
     """
     shapes = []
+    engine = tensor_fractions(graph) if is_int8(graph) else graph.shapes
     for node in graph.nodes:
-        if node.op in FREE or _is_scaling(graph, node):
+        if node.output not in engine or node.op in FREE or _is_scaling(graph, node):
             continue
         if node.op in PRUNABLE:
             raise GraphError(
@@ -57,14 +63,16 @@ def _shape(graph: Graph, node: Node) -> LayerShape:
         return LayerShape(node.output, DEPTHWISE, x[1], out[1], rows, columns)
     if node.op == "Add" and all(graph.shapes[name] == out for name in node.inputs):
         return LayerShape(node.output, DEPTHWISE, x[1], out[1], rows, columns, residual=True)
-    raise GraphError(f"{graph.name}: {node} is no layer of the engine, which runs convolutions, pools and Gemm")
+    raise GraphError(
+        f"{graph.name}: {node} is not a layer of the engine, which runs convolutions, pools and Gemm; {OTHERWISE}"
+    )
 
 
 def _convolution(graph: Graph, node: Node) -> LayerShape:
     x, weight = graph.shapes[node.inputs[0]], graph.shapes[node.inputs[1]]
     out = graph.shapes[node.output]
     if max(node["dilations"]) > 1:
-        raise GraphError(f"{graph.name}: {node} is dilated; the engine's windows are not")
+        raise GraphError(f"{graph.name}: {node} is dilated; the engine's windows are not; {OTHERWISE}")
     if (activation := node.attributes.get("activation", "")) not in ACTIVATIONS:
         raise GraphError(f"{graph.name}: {node} ends in {activation}; the engine offers {', '.join(ACTIVATIONS[1:])}")
     depthwise = node["groups"] == x[1] == out[1] and x[1] > 1
