@@ -27,7 +27,7 @@ SUFFIXES = (".md", ".py", ".h", ".cpp", ".c", ".cl")
 NOT_READ_YET = (
     *(f"src/facelet/{part}" for part in ("bench", "cexport", "cli", "data", "evaluate", "faces", "fpga", "graph")),
     *(f"src/facelet/{part}" for part in ("opencl", "quantize", "train")),
-    *(f"src/facelet/{part}.py" for part in ("backends", "benchmark", "demo", "model", "photo")),
+    *(f"src/facelet/{part}.py" for part in ("backends", "benchmark", "model", "photo")),
 )
 
 

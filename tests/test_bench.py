@@ -150,7 +150,7 @@ def test_a_runtime_that_dies_between_blocks_is_named_and_the_rest_goes_on(
         measure(MODEL, (3, 96, 96), [other], 1, 1, blocks=1)
     dying, calls["onnxruntime"] = "onnxruntime", 0
     ended = cli("bench", "facelet_xs", "--backend", "onnxruntime", "--blocks", "1", "--out", tmp_path, "--quiet")
-    assert (ended.code, ended.err) == (2, "facelet: bench onnxruntime: the runtime failed (no message)\n")
+    assert (ended.code, ended.err) == (2, "facelet: bench onnxruntime: the runtime failed (no message) [FL-MODEL]\n")
 
 
 def test_a_runtime_that_computes_something_else_has_no_row(monkeypatch: pytest.MonkeyPatch) -> None:

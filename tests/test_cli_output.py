@@ -96,9 +96,9 @@ def test_an_unexpected_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (typer.Abort(), 130, "interrupted"),
-        (PermissionError(13, "Permission denied", "secret.npz"), 1, "secret.npz: Permission denied"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (facelet.FaceletError("one\ntwo"), 2, "one two"),
+        (PermissionError(13, "Permission denied", "secret.npz"), 1, "secret.npz: Permission denied [FL-SYSTEM]"),
+        (OSError(28, "No space left on device"), 1, "No space left on device [FL-SYSTEM]"),
+        (facelet.FaceletError("one\ntwo"), 2, "one two [FL-ERROR]"),
     ],
 )
 def test_errors_end_in_one_line(
@@ -130,7 +130,7 @@ def test_python_dash_m_is_the_command_line() -> None:
     ended = subprocess.run([sys.executable, "-m", "facelet", "modles"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr == "facelet: No such command 'modles'. Did you mean 'models'? see: facelet --help\n"
+    assert ended.stderr == "facelet: No such command 'modles'. Did you mean 'models'? see: facelet --help [FL-USAGE]\n"
 
 
 def test_json_and_tables_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

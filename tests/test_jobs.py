@@ -136,7 +136,7 @@ def test_a_command_takes_nothing_but_its_config(cli: Cli, monkeypatch: pytest.Mo
     scratch.command()(command(Derived, job, lambda *_: None, "Try."))
     monkeypatch.setattr("facelet.cli.app", scratch)
     ended = cli("m.onnx", "--name", "a", "--name", "b", "--rate", "0.25", "--deep")
-    assert (ended.code, ended.err) == (2, "facelet: --name: all alike\n")
+    assert (ended.code, ended.err) == (2, "facelet: --name: all alike [FL-OPTION]\n")
     assert seen == [Derived(model="m.onnx", names=("a", "b"), rate=0.25, deep=True)]
 
 

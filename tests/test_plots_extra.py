@@ -69,6 +69,6 @@ def test_a_report_on_people_goes_without_its_plots(tmp_path: Path) -> None:
 def test_a_plot_that_was_asked_for_is_refused_in_one_line(command: tuple[str, ...], cli: Cli, tmp_path: Path) -> None:
     ended = cli(*(word.replace("OUT", str(tmp_path)) for word in command))
     assert ended.code == 2
-    assert ended.err.strip().splitlines()[-1].endswith("pip install 'facelet[plots]'")
+    assert ended.err.strip().splitlines()[-1].endswith("pip install 'facelet[plots]' [FL-EXTRA]")
     assert len(ended.err.strip().splitlines()) == 1
     assert not any(path.is_file() for path in tmp_path.rglob("*"))

@@ -279,19 +279,15 @@ def run_graph(graph: Graph, planes: NDArray[np.float32], threads: int) -> NDArra
 
     Args:
         graph: one input.
-        planes: `(n, c, h, w)` float32; where the graph's file fixes the batch, the last one is filled up.
+        planes: `(n, c, h, w)` float32, n any number.
         threads: CPU threads.
     """
     from facelet.graph.onnx_io import write_graph
 
     session = open_session(write_graph(graph).SerializeToString(), threads, integers=False)
-
-    def once(part: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(session.run(graph.outputs[:1], {graph.inputs[0]: part})[0])
-
-    if isinstance(session.get_inputs()[0].shape[0], int):
-        return run_fixed(once, planes, graph.batch)
-    return np.concatenate([once(planes[start : start + graph.batch]) for start in range(0, len(planes), graph.batch)])
+    return run_fixed(
+        lambda part: np.asarray(session.run(graph.outputs[:1], {graph.inputs[0]: part})[0]), planes, graph.batch
+    )
 
 
 BACKENDS: dict[str, Callable[[Model, int | None], Runner]] = {

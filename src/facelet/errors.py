@@ -20,6 +20,9 @@
 
 Each message is one line: where it happened, what is wrong with the value, and how to mend it. What a caller passed is
 repeated up to `MAX_SHOWN` characters, so that an image passed as a path does not end in a log.
+
+Each class has a stable `code` (`FL-...`), which the command line prints behind the message: programs and tests compare
+the code, and the words may change. `docs/reference/errors.md` lists all codes.
 """
 
 from __future__ import annotations
@@ -71,9 +74,17 @@ class FaceletError(Exception):
 
     Args:
         message: "where: what happened"; kept as `one_line` makes it, a long place without its middle.
+        code: names one case of the class, such as "EMPTY"; it is put behind the code of the class.
+
+    Attributes:
+        code: stable name of the kind of error, such as "FL-PHOTO", or "FL-PHOTO-EMPTY" for one case of it.
     """
 
-    def __init__(self, message: str = "") -> None:
+    code = "FL-ERROR"
+
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        if code:
+            self.code = f"{self.code}-{code}"
         where, colon, what = one_line(message).partition(": ")
         super().__init__(f"{_shortened(where)}{colon}{what}" if colon else where)
 
@@ -81,9 +92,13 @@ class FaceletError(Exception):
 class InputError(FaceletError, ValueError):
     """A value or an option that cannot be used."""
 
+    code = "FL-INPUT"
+
 
 class UnknownNameError(InputError):
     """A name that is in no table."""
+
+    code = "FL-NAME"
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -98,53 +113,79 @@ class OptionError(InputError):
     Its message names fields of the job's config in backticks; the command line prints their flags instead.
     """
 
+    code = "FL-OPTION"
+
 
 class MissingFileError(FaceletError, FileNotFoundError):
     """A path that is not there."""
+
+    code = "FL-FILE"
 
 
 class ImageError(FaceletError, ValueError):
     """A file that is no readable photo."""
 
+    code = "FL-PHOTO"
+
 
 class FaceNotFoundError(FaceletError, ValueError):
     """A photo without a face that the detector finds."""
+
+    code = "FL-FACE"
 
 
 class ModelError(FaceletError, ValueError):
     """A model file or its card does not fit."""
 
+    code = "FL-MODEL"
+
 
 class GraphError(FaceletError, ValueError):
     """A network cannot be read, changed or compiled: an unknown op, a bad shape, a pass that altered the output."""
+
+    code = "FL-GRAPH"
 
 
 class BoardError(FaceletError, ValueError):
     """An FPGA board is too small for an engine or a net."""
 
+    code = "FL-BOARD"
+
 
 class DeviceError(FaceletError, RuntimeError):
     """An OpenCL device is not there, computes wrongly, hangs, or cannot build a program."""
+
+    code = "FL-DEVICE"
 
 
 class ProtocolError(FaceletError, ValueError):
     """A benchmark's files or pairs do not fit its protocol."""
 
+    code = "FL-PROTOCOL"
+
 
 class TransferSetError(FaceletError, ValueError):
     """Shards or folders that cannot be trained on."""
+
+    code = "FL-TRANSFER"
 
 
 class CheckpointError(FaceletError, ValueError):
     """A run folder that cannot be resumed."""
 
+    code = "FL-CHECKPOINT"
+
 
 class DivergedError(FaceletError, RuntimeError):
     """A training whose loss, embeddings or weights are not finite."""
 
+    code = "FL-DIVERGED"
+
 
 class WorkerError(FaceletError, RuntimeError):
     """A process of a training that ended before its time."""
+
+    code = "FL-WORKER"
 
 
 class MissingExtraError(FaceletError, ImportError):
@@ -154,6 +195,8 @@ class MissingExtraError(FaceletError, ImportError):
         module: what is missing.
         extra: the extra of this package that brings it; None where the package itself should have.
     """
+
+    code = "FL-EXTRA"
 
     def __init__(self, module: str, extra: str | None) -> None:
         package = "facelet" if extra is None else f"'facelet[{extra}]'"

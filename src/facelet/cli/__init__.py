@@ -77,6 +77,9 @@ app.add_typer(synthetic.app, name="synthetic", help="Sample faces that belong to
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
 
+SYSTEM_CODE, USAGE_CODE = "FL-SYSTEM", "FL-USAGE"
+"""Codes of what is not a `FaceletError`: the system's own errors, and arguments that no command takes."""
+
 _interrupts: list[int] = []
 """Signals by which Ctrl-C came in this process."""
 
@@ -151,13 +154,13 @@ def _failed(error: Exception) -> int:
         Exception: `error`, where it is a fault of this package.
     """
     if isinstance(error, FaceletError):
-        return _refuse(as_flags(str(error), Distill), 2)  # a derived command has named its own flags
+        return _refuse(as_flags(str(error), Distill), 2, error.code)  # a derived command has named its own flags
     if isinstance(error, BrokenPipeError):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
         return 1
     if isinstance(error, OSError):
         where = f"{shown(error.filename)}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1)
+        return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1, SYSTEM_CODE)
     if not isinstance(error, CLICK_ERROR):
         raise error
     message = error.format_message()  # type: ignore[attr-defined]
@@ -167,7 +170,7 @@ def _failed(error: Exception) -> int:
         return 2
     path = context.command_path if context else "facelet"
     joint = " " if message.endswith("?") else "; "
-    return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2)
+    return _refuse(f"{message.rstrip('.')}{joint}see: {path} --help", 2, USAGE_CODE)
 
 
 def _cache_hint(error: OSError) -> str:
@@ -179,7 +182,7 @@ def _cache_hint(error: OSError) -> str:
     return f"; the cache cannot be used, set {CACHE_VARIABLE} to a folder that can be written"
 
 
-def _refuse(message: str, code: int) -> int:
-    """Prints one line on standard error; returns the exit code."""
-    typer.echo(f"facelet: {one_line(message)}", err=True)
-    return code
+def _refuse(message: str, exit_code: int, code: str = "") -> int:
+    """Prints one line on standard error, an error's stable code at its end; returns the exit code."""
+    typer.echo(f"facelet: {one_line(message)}{f' [{code}]' if code else ''}", err=True)
+    return exit_code
