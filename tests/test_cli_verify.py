@@ -104,7 +104,7 @@ def test_all_faces_are_compared(cli: Cli, model: Path, tmp_path: Path, two_faces
     right = write_photo(tmp_path / "right.png", np.ascontiguousarray(cv2.imread(str(two_faces))[:, 240:, ::-1]))
     pair = [two_faces, right] if swapped else [right, two_faces]
     main, best = (json.loads(cli("verify", *pair, "--model", model, "--json", *more).out) for more in ([], ["--all"]))
-    assert best["distance"] < 0.02 < main["distance"]
+    assert best["distance"] < 2e-4 < 1e-3 < main["distance"]
     (group,) = (face for face in best["faces"] if face["n_faces"] == 2)
     assert group["box"][0] > 240
     assert best["n_pairs"] == 2
@@ -122,11 +122,9 @@ def test_a_turned_photo_gives_the_same_verdict(cli: Cli, model: Path, tmp_path: 
         write_photo(tmp_path / "turned.png", np.ascontiguousarray(np.rot90(upright, turn // 90))),
     ]
     said = json.loads(cli("verify", *photos, "--model", model, "--json").out)
-    assert said["distance"] < 0.02
+    assert said["distance"] < 1e-4, "other drawn faces are at 2e-3"
     assert [face["turn"] for face in said["faces"]] == [0, turn]
     assert any(f"turned clockwise by {turn} degrees" in note for note in said["notes"])
-    boxed = facelet.verify(*photos, model=model, align=False)
-    assert boxed.distance < 0.02
 
 
 @pytest.mark.parametrize("blank", [(96, 96), (300, 200), (40, 500)])

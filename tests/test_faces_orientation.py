@@ -148,6 +148,21 @@ def test_a_face_that_no_orientation_shows_for_certain_is_doubtful(scores: dict[i
     assert found.faces == ()
 
 
+@pytest.mark.parametrize("score", [0.82, 0.85, 0.91])
+def test_a_face_that_only_the_whole_photo_shows_is_taken(score: float) -> None:
+    """The second look finds nothing, and no other orientation of the photo does: nothing speaks against it."""
+    photo = photo_of((60, 50, 80, 0))
+
+    class WholePhotos(Marked):
+        def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+            return super().detect(image) if image.shape == photo.shape else []
+
+    (face,) = find_faces(photo, WholePhotos({0: score})).faces
+    assert face.turn == 0
+    assert find_faces(photo, WholePhotos({0: score, 180: 0.6})).faces == (), "the photo turned by 180 shows one too"
+    assert find_faces(photo, WholePhotos({0: 0.7})).faces == (), "not clear"
+
+
 def test_somebody_who_lies_down_beside_others_is_turned_alone() -> None:
     detector = Marked({0: 0.95, 90: 0.8, 180: 0.8})
     standing, lying = find_faces(photo_of((40, 30, 90, 0), (200, 100, 70, 1)), detector).faces

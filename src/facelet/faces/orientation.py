@@ -9,7 +9,7 @@ orientations. Stands between the detectors and all that compares faces; measured
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -58,13 +58,19 @@ def find_faces(image: NDArray[np.uint8], detector: Detector, every: bool = True)
     if any(face.turn not in QUARTERS[1:] for face in first.faces):
         return first
     turns = (first.faces[0].turn,) if first.faces else QUARTERS[1:]
-    looks = [(look, turn) for turn in turns if (look := _look(image, turn, detector, every)).faces]
+    looks = [(_look(image, turn, detector, every), turn) for turn in turns]
 
     def merit(found: tuple[FoundFaces, int]) -> tuple[bool, float]:
         look, turn = found
         return look.faces[0].turn == turn, raw_certainty(look.faces[0])
 
-    return max(looks, key=merit)[0] if looks else first
+    if shown := [found for found in looks if found[0].faces]:
+        return max(shown, key=merit)[0]
+    if not first.faces and not any(look.n_found for look, _ in looks):
+        # nothing speaks for another orientation
+        clear = tuple(face for face in first.doubtful if raw_certainty(face) >= CLEAR)
+        return replace(first, faces=clear, doubtful=tuple(face for face in first.doubtful if face not in clear))
+    return first
 
 
 def _look(image: NDArray[np.uint8], turn: int, detector: Detector, every: bool) -> FoundFaces:
@@ -92,10 +98,10 @@ def _brought_upright(image: NDArray[np.uint8], face: Face, detector: Detector) -
     Where that is the photo's own orientation, the face is returned as it was found. Diagonal turns are tried where two
     neighbouring quarter turns show the face and neither for certain, as it may lie between them.
     """
-    shown = sorted([face, *_looks(image, face, detector, QUARTERS)], key=raw_certainty, reverse=True)
-    if raw_certainty(shown[0]) < 1 and any(_apart(other, shown[0]) == 90 for other in shown):
+    shown = _looks(image, face, detector, QUARTERS)
+    if shown and raw_certainty(shown[0]) < 1 and any(_apart(other, shown[0]) == 90 for other in shown):
         shown = sorted([*shown, *_looks(image, face, detector, DIAGONALS)], key=raw_certainty, reverse=True)
-    if raw_certainty(shown[0]) < (TURNED if shown[0].turn else CLEAR):
+    if not shown or raw_certainty(shown[0]) < (TURNED if shown[0].turn else CLEAR):
         return None
     rivals = [other for other in shown[1:] if _apart(other, shown[0]) > 45]
     if rivals and raw_certainty(shown[0]) - raw_certainty(rivals[0]) < MARGIN:
@@ -104,7 +110,7 @@ def _brought_upright(image: NDArray[np.uint8], face: Face, detector: Detector) -
 
 
 def _looks(image: NDArray[np.uint8], face: Face, detector: Detector, turns: tuple[int, ...]) -> list[Face]:
-    """A face as each turn of its surroundings shows it; the first that is certain is the last."""
+    """A face as each turn of its surroundings shows it, the highest score first; no turn after one that is certain."""
     x0, y0, x1, y1 = face.box
     center, side = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), max(AROUND * max(x1 - x0, y1 - y0), 1.0)
     shown: list[Face] = []
@@ -116,7 +122,7 @@ def _looks(image: NDArray[np.uint8], face: Face, detector: Detector, turns: tupl
             shown.append(moved_face(max(seen, key=raw_certainty), matrix, turn))
             if raw_certainty(shown[-1]) >= 1:
                 break
-    return shown
+    return sorted(shown, key=raw_certainty, reverse=True)
 
 
 def _apart(one: Face, other: Face) -> int:
