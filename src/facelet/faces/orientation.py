@@ -95,11 +95,12 @@ def _look(image: NDArray[np.uint8], turn: int, detector: Detector, every: bool) 
 def _brought_upright(image: NDArray[np.uint8], face: Face, detector: Detector) -> Face | None:
     """A face of which the detector is not certain, as its best orientation shows it; None where none shows it clearly.
 
-    Where that is the photo's own orientation, the face is returned as it was found. Diagonal turns are tried where two
-    neighbouring quarter turns show the face and neither for certain, as it may lie between them.
+    Where that is the photo's own orientation, the face is returned as it was found. Diagonal turns are tried where no
+    quarter turn is near certain, or two neighbouring ones show the face and neither for certain: it may lie between.
     """
     shown = _looks(image, face, detector, QUARTERS)
-    if shown and raw_certainty(shown[0]) < 1 and any(_apart(other, shown[0]) == 90 for other in shown):
+    between = any(_apart(other, shown[0]) == 90 for other in shown)
+    if shown and raw_certainty(shown[0]) < (1 if between else TURNED):
         shown = sorted([*shown, *_looks(image, face, detector, DIAGONALS)], key=raw_certainty, reverse=True)
     if not shown or raw_certainty(shown[0]) < (TURNED if shown[0].turn else CLEAR):
         return None
