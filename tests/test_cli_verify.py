@@ -17,6 +17,7 @@ from drawn_faces import draw_face, write_photo
 from facelet.embedder import Embedder
 from facelet.faces.align import align
 from facelet.faces.detectors import default_detector
+from facelet.faces.images import read_image
 from tiny_models import photo_model
 
 Cli = Callable[..., Ended]
@@ -101,7 +102,7 @@ def test_the_face_that_was_compared_is_named(cli: Cli, model: Path, photos: list
 @pytest.mark.parametrize("swapped", [False, True])
 def test_all_faces_are_compared(cli: Cli, model: Path, tmp_path: Path, two_faces: Path, swapped: bool) -> None:
     """The nearest pair is found among the smaller faces; the rate grows with the number of pairs."""
-    right = write_photo(tmp_path / "right.png", np.ascontiguousarray(cv2.imread(str(two_faces))[:, 240:, ::-1]))
+    right = write_photo(tmp_path / "right.png", np.ascontiguousarray(read_image(two_faces)[:, 240:]))
     pair = [two_faces, right] if swapped else [right, two_faces]
     main, best = (json.loads(cli("verify", *pair, "--model", model, "--json", *more).out) for more in ([], ["--all"]))
     assert best["distance"] < 2e-4 < 1e-3 < main["distance"]

@@ -122,8 +122,8 @@ def verify(
         threshold = checked_threshold("threshold", threshold)
     embedder = _embedder(model)
     card = embedder.card
-    if threshold is None:
-        card.threshold_at(far or DEFAULT_FAR)  # a rate that the card lacks is refused before any photo is read
+    # a rate that the card lacks is refused before any photo is read
+    limit = card.threshold_at(far or DEFAULT_FAR) if threshold is None else threshold
     template = card.template if align else "box"
     finder = as_detector(detector)
     photos = [
@@ -139,9 +139,9 @@ def verify(
         note for photo, number in zip(photos, best, strict=True) for note in _photo_notes(photo, int(number), every)
     ]
     reason = unmeasured(card, finder.name, align)
-    if far is not None and threshold is None:
-        limit = limit_of_best(card, far, n_pairs)
-        threshold, rate = limit.threshold, min(1.0, limit.far * n_pairs)
+    if far is not None:
+        best_limit = limit_of_best(card, far, n_pairs)
+        limit, rate = best_limit.threshold, min(1.0, best_limit.far * n_pairs)
         if rate > far * (1 + 1e-6):
             notes.append(
                 f"nearest of {n_pairs} pairs: strangers match in up to {rate:g} of comparisons, as the card of "
@@ -154,8 +154,8 @@ def verify(
     faces = [_compared(photo, int(number)) for photo, number in zip(photos, best, strict=True)]
     return Verification(
         distance,
-        threshold,
-        distance < threshold,
+        limit,
+        distance < limit,
         far,
         far is not None and not reason,
         align,
