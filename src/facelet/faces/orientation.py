@@ -113,7 +113,7 @@ def _brought_upright(image: NDArray[np.uint8], face: Face, detector: Detector) -
 
 
 def _looks(image: NDArray[np.uint8], face: Face, detector: Detector, turns: tuple[int, ...]) -> list[Face]:
-    """A face as each turn of its surroundings shows it, the highest score first; no turn after one that is certain."""
+    """A face as each turn of its surroundings shows it, the highest score first."""
     x0, y0, x1, y1 = face.box
     center, side = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), max(AROUND * max(x1 - x0, y1 - y0), 1.0)
     shown: list[Face] = []
@@ -121,10 +121,7 @@ def _looks(image: NDArray[np.uint8], face: Face, detector: Detector, turns: tupl
         matrix = upright_square(center, side, turn, SIDE)
         square = warp_to(image, matrix, (0, 0, SIDE, SIDE), SIDE, SIDE)
         seen = [other for other in detector.detect(square) if covers_center(other, SIDE, SIDE)]
-        if seen:
-            shown.append(moved_face(max(seen, key=raw_certainty), matrix, turn))
-            if raw_certainty(shown[-1]) >= 1:
-                break
+        shown += [moved_face(max(seen, key=raw_certainty), matrix, turn)] if seen else []
     return sorted(shown, key=raw_certainty, reverse=True)
 
 
