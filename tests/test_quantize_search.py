@@ -44,7 +44,7 @@ def started(graph: Graph, x: Array) -> tuple[Graph, dict[str, int], list[list[st
     return prepared, fractions, groups, values[prepared.outputs[0]]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("make", [chain, float_net])
 def test_what_lies_behind_a_cut_is_the_network(make: object, seed: int) -> None:
     graph = make(seed)  # type: ignore[operator]
@@ -78,7 +78,7 @@ def exhaustive(
     return fractions, best
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("make", [chain, float_net])
 def test_the_search_finds_what_running_the_whole_finds(
     make: object, seed: int, monkeypatch: pytest.MonkeyPatch
