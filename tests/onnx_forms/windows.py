@@ -77,9 +77,9 @@ def _windows() -> None:
     n = Net(seed="dilated pool")
     n.add("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])
     put("MaxPool dilated", n, refused="dilations are not supported in pools; give it")
-    for name, kernel in (("1x1", (3, 4, 1, 1)), ("depthwise 1x1", (4, 1, 1, 1))):
+    for name, weights in (("1x1", (3, 4, 1, 1)), ("depthwise 1x1", (4, 1, 1, 1))):
         n = Net(seed=name)
-        n.conv("x", *kernel, auto_pad="SAME_UPPER", strides=[2, 1], group=4 // kernel[1])
+        n.conv("x", *weights, auto_pad="SAME_UPPER", strides=[2, 1], group=4 // weights[1])
         put(f"Conv SAME_UPPER {name}, stride wider than the window by one", n)
     n = Net(seed="crop")
     n.conv("x", 3, 4, 1, 1, auto_pad="SAME_LOWER", strides=[2, 2])

@@ -99,7 +99,7 @@ def channels_last(value: onnx.ValueInfoProto, nodes: Sequence[onnx.NodeProto]) -
 
 def _reads(node: onnx.NodeProto, name: str) -> bool:
     perm = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "perm"), ())
-    return node.input[0] == name and tuple(perm) == TO_PLANES
+    return list(node.input[:1]) == [name] and tuple(perm) == TO_PLANES
 
 
 def _text(sizes: Sequence[int | None]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from facelet.graph.ir import Graph, Node
 from facelet.graph.passes.result import Note, PassResult
-from facelet.graph.passes.transposes import moved_past
+from facelet.graph.passes.transposes import moved_past, without_order
 
 
 def clean(graph: Graph) -> PassResult:
@@ -49,6 +49,8 @@ def _does_nothing(graph: Graph, node: Node) -> bool:
         return not any(node["pads"])
     if node.op == "Clip":
         return bool(node["min"] == -math.inf and node["max"] == math.inf)
+    if node.op == "Slice":
+        return graph.shapes[node.inputs[0]] == graph.shapes[node.output] and set(node["steps"]) == {1}
     if node.op == "Resize":
         return bool(node["scale_h"] == node["scale_w"] == 1)
     return node.op == "Concat" and len(node.inputs) == 1
@@ -60,8 +62,8 @@ def _cleaned(graph: Graph, node: Node) -> tuple[Graph | None, str]:
             return graph.with_nodes(other for other in graph.nodes if other is not node), "nothing reads it"
         if _does_nothing(graph, node):
             return bypass(graph, node), "changes nothing"
-    if (moved := moved_past(graph, node)) is not None:
-        return moved, "an order of axes moved past it"
+    if (moved := moved_past(graph, node) or without_order(graph, node)) is not None:
+        return moved, "an order of axes before it moved or went"
     before = graph.producer(node.inputs[0])
     if before is None or before.op != node.op or node.op not in ("Reshape", "Transpose"):
         return None, ""
