@@ -3,7 +3,7 @@
 f(transpose(x))       ->   transpose(f(x))          f of one tensor: an activation, a root
 transpose(x) + c      ->   transpose(x + c')        c' is c in the order of x; and likewise -, *, /, ^, max, min
 mean(transpose(x))    ->   mean(x)                  over height and width, which go
-transpose(x) W        ->   x W'                     the order of an image that is flattened for a dense layer, in its weight
+transpose(x) W        ->   x W'                     of a flattened image; W' is W in the order of x
 """
 
 from __future__ import annotations
