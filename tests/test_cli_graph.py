@@ -216,7 +216,7 @@ def test_a_drawing_of_a_deep_net_fits_into_a_file(tmp_path: Path, monkeypatch: p
         (("inspect", "missing.onnx"), "missing.onnx"),
         (("inspect", "dlib_resnet"), "only .onnx files"),
         (("inspect", "facelet_xs", "--size", "big"), "--size big"),
-        (("inspect", "facelet_xs", "--size", "3x1x1"), "not [3, 1, 1]"),
+        (("inspect", "facelet_xs", "--size", "3x1x1"), "not 3x1x1"),
         (("inspect", "facelet_xs", "--batch", "0"), "--batch"),
         (("inspect", "facelet_xs", "--png", "/proc/no/net.png"), "/proc/no"),
         (("prune", "facelet_xs"), "nothing to prune"),
