@@ -20,7 +20,7 @@ test: $(STAMP) ## run the tests
 check: $(STAMP) ## lint, format, spelling, English and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src docs README.md CHANGELOG.md
+	$(BIN)/codespell src docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
 	$(BIN)/python tests/calques.py
 	$(BIN)/mypy
 

@@ -58,7 +58,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
             for word in node.keywords:
                 if word.arg == "code" and isinstance(word.value, ast.Constant):
                     module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
-                    yield f"{known[node.func.id]}-{word.value.value}", node.func.id, module
+                    yield f"{known[node.func.id]}-{word.value.value!s}", node.func.id, module
 
 
 def page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from conftest import Ended
-from facelet.errors import FaceletError, ImageError, MissingExtraError, UnknownNameError
+from facelet.errors import FaceletError, ImageError, MissingExtraError, MissingFileError, UnknownNameError
 
 STABLE = {
     "FaceletError": "FL-ERROR",
@@ -79,10 +80,13 @@ def test_a_case_has_a_longer_code_and_the_class_keeps_its_own(
         (UnknownNameError("model", "x", ["y"]), "FL-NAME"),
         (MissingExtraError("torch", "train"), "FL-EXTRA"),
         (FaceletError("where: what"), "FL-ERROR"),
+        (MissingFileError("a.jpg: no such file", code="PHOTO"), "FL-FILE-PHOTO"),
     ],
 )
-def test_errors_with_arguments_of_their_own_have_one_too(error: FaceletError, code: str) -> None:
+def test_errors_with_arguments_of_their_own_have_one_and_cross_processes(error: FaceletError, code: str) -> None:
     assert error.code == code
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.code) == (type(error), str(error), code)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 telemetry.switch_off()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Average": "facelet.jobs.average",

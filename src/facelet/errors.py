@@ -31,6 +31,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MAX_SHOWN = 80
 """Characters of a path, a name or any other word that a message repeats; the middle of a longer one is left out."""
@@ -87,6 +88,17 @@ class FaceletError(Exception):
             self.code = f"{self.code}-{code}"
         where, colon, what = one_line(message).partition(": ")
         super().__init__(f"{_shortened(where)}{colon}{what}" if colon else where)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles class, message and attributes, whatever arguments the class takes: errors cross processes."""
+        return _restored, (type(self), str(self), self.__dict__.copy())
+
+
+def _restored(kind: type[FaceletError], message: str, attributes: dict[str, Any]) -> FaceletError:
+    error = kind.__new__(kind)
+    error.args = (message,)
+    error.__dict__.update(attributes)
+    return error
 
 
 class InputError(FaceletError, ValueError):
