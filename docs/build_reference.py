@@ -11,6 +11,7 @@ from facelet.jobs.average import Average
 from facelet.jobs.bench import Bench
 from facelet.jobs.demo_config import RunDemo
 from facelet.jobs.distill import Distill
+from facelet.jobs.evaluate import Calibrate, Evaluate
 from facelet.jobs.landmarks import TrainLandmarks
 from facelet.jobs.study import RunStudy
 from facelet.jobs.triplet import TrainTriplet
@@ -20,18 +21,20 @@ JOBS: dict[str, tuple[str, type[Any]]] = {
     "facelet train triplet": ("train_triplet", TrainTriplet),
     "facelet train landmarks": ("train_landmarks", TrainLandmarks),
     "facelet average": ("average", Average),
+    "facelet evaluate": ("jobs.evaluate.evaluate", Evaluate),
+    "facelet calibrate": ("calibrate", Calibrate),
     "facelet study": ("study", RunStudy),
-    "facelet bench": ("bench", Bench),
+    "facelet bench": ("jobs.bench.bench", Bench),
     "facelet demo": ("demo", RunDemo),
 }
-"""Command, Python function and config of each job."""
+"""Command, Python function below `facelet` and config of each job; `bench` and `evaluate` name packages there too."""
 
 PAGE = Path(__file__).parent / "reference" / "options.md"
 
 HEAD = """# Options of the jobs
 
-Each job is one function with one frozen config: `facelet.NAME(facelet.CONFIG(...))` in Python and the command on the
-command line run the same code. Every command also takes `--json` and `--quiet`. This page comes from the configs
+Each job is one function with one frozen config: `NAME(facelet.CONFIG(...))` in Python and the command on the command
+line run the same code. Every command also takes `--json` and `--quiet`. This page comes from the configs
 (`python docs/build_reference.py`).
 """
 
@@ -50,7 +53,7 @@ def _section(command: str, function: str, config: type[Any]) -> str:
         [
             f"## {command}",
             "",
-            f"    facelet.{function}(facelet.{config.__name__}(...))",
+            *_call(function, config),
             "",
             "| field | command line | type | default | meaning |",
             "|---|---|---|---|---|",
@@ -58,6 +61,13 @@ def _section(command: str, function: str, config: type[Any]) -> str:
             "",
         ]
     )
+
+
+def _call(function: str, config: type[Any]) -> list[str]:
+    module, _, name = function.rpartition(".")
+    if not module:
+        return [f"    facelet.{name}(facelet.{config.__name__}(...))"]
+    return [f"    from facelet.{module} import {name}", "", f"    {name}(facelet.{config.__name__}(...))"]
 
 
 def _kind(kind: Any) -> str:

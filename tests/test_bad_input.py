@@ -163,7 +163,11 @@ CASES = [
     Case("pruned in its own place", "prune {m.onnx} --out {m.onnx}", "m.onnx: is a model that is read"),
     Case("mean in place of one", "average {m.onnx} {big.onnx} --out {big.onnx}", "big.onnx: is a model that is read"),
     Case("threads past counting", f"{VERIFY} --threads 3000000000", "threads: must be at most 1024, found 3000000000"),
-    Case("threads of a training", "study losses --quick --threads 3000000000", "--threads: must be at least 1 and at most 1024"),
+    Case(
+        "threads of a training",
+        "study losses --quick --threads 3000000000",
+        "--threads: must be at least 1 and at most 1024",
+    ),
     Case("rate of a quantization", "quantize {m.onnx} --learning-rate nan", "--learning-rate: must be above 0"),
     Case("foreign file's thresholds", "calibrate dlib_resnet --data {lfw-view1}", "belongs to an installed package"),
     Case("study with no such backend", "study losses --quick --backend nope", "backend 'nope': not known"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 
+import facelet
 from conftest import Ended
 from facelet.cli import app
 from facelet.config import Option, as_flags, check_config, command_line, declared, reject_unused
@@ -19,6 +22,7 @@ from facelet.jobs.average import Average
 from facelet.jobs.bench import Bench
 from facelet.jobs.demo_config import RunDemo
 from facelet.jobs.distill import Distill
+from facelet.jobs.evaluate import Calibrate, Evaluate
 from facelet.jobs.landmarks import TrainLandmarks
 from facelet.jobs.study import RunStudy
 from facelet.jobs.triplet import TrainTriplet
@@ -28,7 +32,9 @@ Cli = Callable[..., Ended]
 JOBS: dict[str, type[Any]] = {
     "average": Average,
     "bench": Bench,
+    "calibrate": Calibrate,
     "demo": RunDemo,
+    "evaluate": Evaluate,
     "study": RunStudy,
     "distill": Distill,
     "train landmarks": TrainLandmarks,
@@ -149,3 +155,9 @@ def test_the_reference_page_is_what_the_configs_declare() -> None:
     spec.loader.exec_module(build)
     assert build.PAGE.read_text(encoding="utf-8") == build.page(), "run: python docs/build_reference.py"
     assert {config for _, config in build.JOBS.values()} == set(JOBS.values())
+    for function, config in build.JOBS.values():
+        module, _, name = function.rpartition(".")
+        job = getattr(facelet, name) if not module else getattr(importlib.import_module(f"facelet.{module}"), name)
+        first, *_ = inspect.signature(job).parameters.values()
+        assert first.annotation == config.__name__, "the call that the page shows is the job's"
+        assert getattr(facelet, config.__name__) is config

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from facelet.jobs.demo_config import RunDemo as RunDemo
     from facelet.jobs.distill import Distill as Distill
     from facelet.jobs.distill import distill as distill
+    from facelet.jobs.evaluate import Calibrate as Calibrate
+    from facelet.jobs.evaluate import Evaluate as Evaluate
+    from facelet.jobs.evaluate import calibrate as calibrate
     from facelet.jobs.landmarks import TrainLandmarks as TrainLandmarks
     from facelet.jobs.landmarks import train_landmarks as train_landmarks
     from facelet.jobs.study import RunStudy as RunStudy
@@ -45,9 +48,11 @@ __version__ = "0.2.0"
 _HOMES = {
     "Average": "facelet.jobs.average",
     "Bench": "facelet.jobs.bench",
+    "Calibrate": "facelet.jobs.evaluate",
     "Card": "facelet.model",
     "Distill": "facelet.jobs.distill",
     "Embedder": "facelet.embedder",
+    "Evaluate": "facelet.jobs.evaluate",
     "FaceletError": "facelet.errors",
     "Model": "facelet.model",
     "RunDemo": "facelet.jobs.demo_config",
@@ -56,6 +61,7 @@ _HOMES = {
     "TrainTriplet": "facelet.jobs.triplet",
     "Verification": "facelet.verdict",
     "average": "facelet.jobs.average",
+    "calibrate": "facelet.jobs.evaluate",
     "demo": "facelet.jobs.demo",
     "distill": "facelet.jobs.distill",
     "embed": "facelet.verdict",
