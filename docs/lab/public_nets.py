@@ -1,6 +1,6 @@
 """Tries face nets that others have published: reads, runs, quantizes and exports them, and writes the table of it.
 
-    python docs/lab/public_nets.py FOLDER [--only WORD] [--calibration 8]
+    python docs/lab/public_nets.py FOLDER [--only WORD...] [--calibration 8]
 
 FOLDER holds the files as OWNER+NAME/PATH, with "+" in place of each "/" of the path. None of them is part of this
 repository. Results are kept in public-nets.json beside this file, net by net; the page is written from it.
@@ -274,7 +274,7 @@ def main() -> None:
     """Tries the nets that lie in a folder and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="", help="part of a net's name")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of names, in the order to try")
     parser.add_argument("--calibration", type=int, default=8, help="images")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
@@ -282,9 +282,10 @@ def main() -> None:
         parser.error("needs a C compiler as cc")
     store = options.out / "public-nets.json"
     results: dict[str, dict[str, str]] = json.loads(store.read_text()) if store.exists() else {}
-    for net in NETS:
+    wanted = dict.fromkeys(net for word in options.only for net in NETS if word in net.name)
+    for net in wanted:
         path = options.folder / net.name
-        if options.only not in net.name or not path.is_file():
+        if not path.is_file():
             continue
         results[net.name] = tried(net, path, options.calibration)
         write_text_atomic(store, json.dumps(results, indent=1, sort_keys=True) + "\n")

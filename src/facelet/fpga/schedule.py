@@ -74,7 +74,9 @@ def _convolution(graph: Graph, node: Node) -> LayerShape:
     if max(node["dilations"]) > 1:
         raise GraphError(f"{graph.name}: {node} is dilated; the engine's windows are not; {OTHERWISE}")
     if (activation := node.attributes.get("activation", "")) not in ACTIVATIONS:
-        raise GraphError(f"{graph.name}: {node} ends in {activation}; the engine offers {', '.join(ACTIVATIONS[1:])}")
+        raise GraphError(
+            f"{graph.name}: {node} ends in {activation}; the engine offers {', '.join(ACTIVATIONS[1:])}; {OTHERWISE}"
+        )
     depthwise = node["groups"] == x[1] == out[1] and x[1] > 1
     return LayerShape(
         name=node.output,

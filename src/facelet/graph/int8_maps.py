@@ -30,10 +30,10 @@ def mul_shift(node: Node) -> int:
     return int(node["a_fraction"] + node["b_fraction"] - node["fraction"])
 
 
-def run_int8_mul(node: Node, first: Array, second: Array) -> NDArray[np.float64]:
+def run_int8_mul(node: Node, first: Array, second: Array) -> Array:
     """The product of two tensors of integers as integers."""
     products = first.astype(np.float64) * second.astype(np.float64)
-    return np.clip(np.rint(np.ldexp(products, -mul_shift(node))), -128, 127)
+    return np.asarray(np.clip(np.rint(np.ldexp(products, -mul_shift(node))), -128, 127), np.float32)
 
 
 def run_table(x: Array, table: Array) -> Array:
@@ -51,7 +51,7 @@ def table_of(values: NDArray[np.float64], fraction: int) -> Array:
     """The integers of a function's values, `(256,)` each; what is no number, such as the root of -1, becomes 0."""
     with np.errstate(all="ignore"):
         rounded = np.clip(np.rint(np.ldexp(values, fraction)), -128, 127)
-    return np.nan_to_num(rounded).astype(np.float32)
+    return np.asarray(np.nan_to_num(rounded), np.float32)
 
 
 def table_shape(node: Node, shapes: Sequence[Shape]) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class _Build:
         """Adds a table: the function's values, from its root's integers on, rounded once."""
         root, fraction = self._roots[node.output], self.fractions[node.output]
         start = np.ldexp(np.arange(LOWEST, HIGHEST + 1, dtype=np.float64), -self.fractions[root])
-        known = [
+        known: list[Any] = [
             self.graph.constants[name].astype(np.float64)
             if name in self.graph.constants
             else self._values.get(name, start)

@@ -111,7 +111,8 @@ class Int8Net(nn.Module):
         """The numbers that a table has for those of its root: what the int8 network gives, to the bit."""
         table = torch.from_numpy(np.array(self.calibration.quantized.constants[made.inputs[1]]))
         fraction = tensor_fractions(self.calibration.quantized)[made.inputs[0]]
-        return run_table(x * 2.0**fraction, table) * 2.0 ** -made["fraction"]
+        numbers: Tensor = run_table(x * 2.0**fraction, table) * 2.0 ** -made["fraction"]
+        return numbers
 
     def _conv(self, node: Node, inputs: list[Tensor]) -> Tensor:
         key, fractions = self._keys[node.output], self.calibration.fractions
