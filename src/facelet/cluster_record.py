@@ -14,6 +14,8 @@ from facelet.found_faces import FoundFace
 from facelet.people_groups import Person
 
 UNSORTED = "unsorted"
+UNCLEAR = "unclear"
+"""Folder, and key, of photos of faces that are too unclear to compare."""
 
 NEARER = ", nearer than the threshold, but kept apart by photos that show both"
 
@@ -53,6 +55,28 @@ def people_entries(people: Sequence[Person], faces: Sequence[FoundFace], names: 
             }
         )
     return entries
+
+
+def unclear_entries(faces: Sequence[FoundFace], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The faces that are too unclear to compare, with the reason, as `clusters.json` has them.
+
+    Args:
+        faces: those faces.
+        names: of all photos, by number.
+    """
+    places = file_names(names, dict.fromkeys(face.photo for face in faces), UNCLEAR)
+    return [
+        {
+            "photo": names[face.photo],
+            "file": places[face.photo],
+            "box": [round(edge, 1) for edge in face.face.box],
+            "score": round(face.face.score, 4),
+            "quality": round(face.quality.score, 4),
+            "causes": list(face.quality.causes),
+            "resolution": round(face.quality.resolution, 1),
+        }
+        for face in faces
+    ]
 
 
 def is_nearer(person: dict[str, Any], threshold: float) -> bool:
@@ -97,7 +121,7 @@ def place_photos(
     Raises:
         OSError: a place cannot be written.
     """
-    entries = [*(face for person in record["people"] for face in person["faces"]), *record[UNSORTED]]
+    entries = [*(face for person in record["people"] for face in person["faces"]), *record[UNCLEAR], *record[UNSORTED]]
     places = {entry["file"]: entry["photo"] for entry in entries}
     gone: dict[str, str] = {}
     for done, (file, photo) in enumerate(places.items(), start=1):
@@ -128,8 +152,10 @@ def _place_photo(source: Path, place: Path, link: bool) -> bool:
     return True
 
 
-def contact_sheet(record: dict[str, Any], faces: Sequence[FoundFace], people: Sequence[Person]) -> str:
-    """The page of a record with its faces."""
+def contact_sheet(
+    record: dict[str, Any], faces: Sequence[FoundFace], people: Sequence[Person], unclear: Sequence[FoundFace] = ()
+) -> str:
+    """The page of a record with its faces, those that are too unclear to compare last."""
     groups = []
     for person, entry in zip(people, record["people"], strict=True):
         note = f"{_count(entry['n_photos'], 'photo')}, {_count(entry['n_faces'], 'face')}"
@@ -143,6 +169,13 @@ def contact_sheet(record: dict[str, Any], faces: Sequence[FoundFace], people: Se
             for face, shown in zip(person.faces, entry["faces"], strict=True)
         ]
         groups.append(Group(person.name, note, tuple(tiles)))
+    if unclear:
+        tiles = [
+            Tile(face.crop, shown["file"], shown["photo"], str(face.quality))
+            for face, shown in zip(unclear, record[UNCLEAR], strict=True)
+        ]
+        note = f"{_count(len(unclear), 'face')} too unclear to compare, so not sorted"
+        groups.append(Group(UNCLEAR, note, tuple(tiles)))
     note = (
         f"{_count(record['n_faces'], 'face')} in {_count(record['n_photos'], 'photo')}, "
         f"{_count(record['n_people'], 'group')}. Model {record['model']}, detector {record['detector']}, groups joined "

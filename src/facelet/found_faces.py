@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from facelet.benchmark import Progress
 from facelet.errors import FaceNotFoundError
 from facelet.faces.detect import Detector, Face
+from facelet.faces.quality import Quality
 from facelet.photo import UNUSABLE, photo_faces
 
 
@@ -23,11 +24,13 @@ class FoundFace:
         photo: number of the photo.
         face: where it is.
         crop: `(height, width, 3)` uint8 RGB.
+        quality: how much its picture tells.
     """
 
     photo: int
     face: Face
     crop: NDArray[np.uint8]
+    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def find_faces(
                 for face in shown.crops:
                     x0, y0, x1, y1 = face.face.box
                     if min(x1 - x0, y1 - y0) >= min_face:
-                        found.faces.append(FoundFace(number, face.face, face.crop))
+                        found.faces.append(FoundFace(number, face.face, face.crop, face.quality))
                 if notes := (*shown.crops[0].notes, *shown.left_out):
                     found.notes[number] = notes
             except FaceNotFoundError:

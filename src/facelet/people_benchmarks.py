@@ -44,6 +44,7 @@ from facelet.faces.crops import BenchmarkCrops, CropCache, crop_benchmark
 from facelet.faces.detect import Detector
 from facelet.faces.detectors import default_detector
 from facelet.linkage import MAX_FACES, merge_tree
+from facelet.trouble_benchmark import measure_trouble
 
 COUPLE_FARS: dict[str, float] = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 """False accept rates over all couples of held-out people."""
@@ -233,6 +234,15 @@ def measure_robustness(request: Request) -> PeopleReport:
     )
 
 
+def measure_trouble_of(request: Request) -> PeopleReport:
+    """`trouble_benchmark.measure_trouble` for a request."""
+    if request.flip or not request.align:
+        raise InputError("trouble: measures what verify does with aligned faces; leave --flip and --no-align out")
+    return measure_trouble(
+        request.embedder, request.data, request.folder, request.detector, request.seed, request.progress
+    )
+
+
 @dataclass(frozen=True)
 class PeopleBenchmark:
     """One measurement by name.
@@ -253,6 +263,7 @@ PEOPLE_BENCHMARKS: dict[str, PeopleBenchmark] = {
     "robustness": PeopleBenchmark(
         "LFW View 1 with blurred, compressed, small, covered, dark crops", measure_robustness
     ),
+    "trouble": PeopleBenchmark("false accepts where both photos are bad alike", measure_trouble_of),
 }
 """The measurements beyond pairs; `benchmark.BENCHMARKS` has the others."""
 

@@ -12,6 +12,7 @@ from facelet.faces.align import align
 from facelet.faces.detect import Detector, Face
 from facelet.faces.detectors import as_detector
 from facelet.faces.orientation import find_faces
+from facelet.faces.quality import Quality, face_quality
 from facelet.faces.sources import PhotoSource, load_photo
 
 UNUSABLE = (FaceNotFoundError, ImageError, MissingFileError)
@@ -25,11 +26,13 @@ class FaceCrop:
     Attributes:
         face: where it was found.
         crop: `(height, width, 3)` uint8 RGB.
+        quality: how much its picture tells.
         notes: what the user should know about the photo's file, one line each.
     """
 
     face: Face
     crop: NDArray[np.uint8]
+    quality: Quality
     notes: tuple[str, ...] = ()
 
 
@@ -101,7 +104,15 @@ def photo_faces(
             f"{photo.name}: no face found by {chosen.name}, nor with the photo turned by 90, 180 or 270 degrees; "
             "give an upright photo with a larger, frontal face, or another detector"
         )
-    crops = [FaceCrop(face, align(photo.pixels, face, template, height, width), photo.notes) for face in found.faces]
+    crops = [
+        FaceCrop(
+            face,
+            align(photo.pixels, face, template, height, width),
+            face_quality(photo.pixels, face),
+            photo.notes,
+        )
+        for face in found.faces
+    ]
     return PhotoFaces(photo.name, tuple(crops), found.n_found, found.doubtful)
 
 

@@ -11,14 +11,22 @@ import numpy as np
 
 from facelet.atomic import check_new_folder, new_folder
 from facelet.benchmark import Progress, embed_crops, no_progress
-from facelet.cluster_record import UNSORTED, contact_sheet, file_names, people_entries, place_photos
+from facelet.cluster_record import (
+    UNCLEAR,
+    UNSORTED,
+    contact_sheet,
+    file_names,
+    people_entries,
+    place_photos,
+    unclear_entries,
+)
 from facelet.embedder import Embedder
 from facelet.errors import FaceNotFoundError, InputError, shown
 from facelet.faces.detect import Detector
-from facelet.found_faces import find_faces
+from facelet.found_faces import FoundFace, find_faces
 from facelet.linkage import merge_tree
 from facelet.model import checked_threshold
-from facelet.people_groups import group_people
+from facelet.people_groups import Person, group_people
 from facelet.photo_folder import list_photos
 
 SHEET_FILE, RECORD_FILE = "index.html", "clusters.json"
@@ -72,11 +80,12 @@ def sort_photos(
 
     Every face of every photo counts, so a photo with several people goes into each one's folder. Two faces of one photo
     count as far apart, unless they are prints of one picture; many other couples of a large group can outvote that.
-    Faces are joined by average linkage (`linkage.merge_tree`).
+    Faces are joined by average linkage (`linkage.merge_tree`). Faces that are too unclear to compare (`faces.quality`)
+    join nobody; their photos go to a folder of their own.
 
     Returns:
-        What `clusters.json` holds: model, threshold, people with their faces, photos without a face, unreadable ones,
-        folders that were not looked into, notes.
+        What `clusters.json` holds: model, threshold, people with their faces, unclear faces, photos without a face,
+        unreadable ones, folders that were not looked into, notes.
 
     Raises:
         MissingFileError: no such folder.
@@ -89,19 +98,17 @@ def sort_photos(
     with new_folder(options.out) as folder:
         template = card.template if options.align else "box"
         found = find_faces(photos, template, (card.height, card.width), options.min_face, detector, progress)
-        faces, unreadable = found.faces, found.unreadable
-        if not faces:
+        unreadable = found.unreadable
+        faces = [face for face in found.faces if not face.quality.poor]
+        unclear = [face for face in found.faces if face.quality.poor]
+        if not found.faces:
             raise FaceNotFoundError(
                 f"{shown(options.folder)}: no face found by {detector.name} in {len(photos)} photos "
                 f"({len(unreadable)} of them unreadable); try another --detector or a smaller --min-face"
             )
-        with progress("embeddings") as advance:
-            embeddings = embed_crops(embedder, np.stack([face.crop for face in faces]), False, advance)
-        photo_of = [face.photo for face in faces]
-        tree = merge_tree(embeddings, np.array(photo_of, dtype=np.int64), PRINTS * options.threshold)
-        people = group_people(embeddings, tree.cut(options.threshold), photo_of)
+        people = _people(faces, embedder, options.threshold, progress) if faces else []
         names = [photo.relative_to(options.folder).as_posix() for photo in photos]
-        known = {*photo_of, *unreadable}
+        known = {*(face.photo for face in found.faces), *unreadable}
         without = [number for number in range(len(photos)) if number not in known]
         unsorted = file_names(names, without, UNSORTED)
         record = {
@@ -112,9 +119,10 @@ def sort_photos(
             "threshold": options.threshold,
             "min_face": options.min_face,
             "n_photos": len(photos),
-            "n_faces": len(faces),
+            "n_faces": len(found.faces),
             "n_people": len(people),
             "people": people_entries(people, faces, names),
+            UNCLEAR: unclear_entries(unclear, names),
             UNSORTED: [{"photo": names[number], "file": unsorted[number]} for number in without],
             "unreadable": [{"photo": names[number], "reason": reason} for number, reason in unreadable.items()],
             "not_entered": [
@@ -128,5 +136,14 @@ def sort_photos(
         with progress("photos") as advance:
             place_photos(folder, record, options.folder, options.link, advance)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        (folder / SHEET_FILE).write_text(contact_sheet(record, faces, people), encoding="utf-8")
+        (folder / SHEET_FILE).write_text(contact_sheet(record, faces, people, unclear), encoding="utf-8")
     return record
+
+
+def _people(faces: list[FoundFace], embedder: Embedder, threshold: float, progress: Progress) -> list[Person]:
+    """The people whose faces these are."""
+    with progress("embeddings") as advance:
+        embeddings = embed_crops(embedder, np.stack([face.crop for face in faces]), False, advance)
+    photo_of = [face.photo for face in faces]
+    tree = merge_tree(embeddings, np.array(photo_of, dtype=np.int64), PRINTS * threshold)
+    return group_people(embeddings, tree.cut(threshold), photo_of)

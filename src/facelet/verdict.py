@@ -13,6 +13,7 @@ from facelet.embedder import Embedder
 from facelet.errors import InputError
 from facelet.faces.detect import Detector
 from facelet.faces.detectors import as_detector
+from facelet.faces.quality import FULL_SHIFT, MIN_QUALITY, Judgement, Quality, judge
 from facelet.faces.selection import certainty
 from facelet.faces.sources import PhotoSource
 from facelet.model import checked_threshold
@@ -34,6 +35,7 @@ class ComparedFace:
         certainty: of the detector, in [0, 1]; comparable between detectors (`faces.selection.certainty`).
         n_faces: faces that the detector found in the photo.
         n_doubtful: faces of the photo that were left out, because no orientation shows them upright for certain.
+        quality: how much its picture tells, what lowers it, and its true resolution; None where it was not measured.
     """
 
     photo: str
@@ -42,6 +44,7 @@ class ComparedFace:
     certainty: float
     n_faces: int
     n_doubtful: int = 0
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Verification:
     Attributes:
         distance: squared Euclidean distance of the unit embeddings, in [0, 4]; of the nearest pair where several faces
             were compared.
-        threshold: what the distance was compared with, on the same scale.
-        same: the distance is below the threshold.
+        threshold: of the model, for clear photos, on the same scale.
+        same: the distance is below the threshold that holds for the quality of both faces. False where `uncertain`.
         far: false accept rate of this comparison: that of the threshold in the model's card, times the number of
             pairs that were compared; None where the caller gave a threshold.
         far_measured: whether that rate was measured with these settings; False without alignment, for example, where
@@ -61,6 +64,8 @@ class Verification:
         faces: the face of each photo that was compared, or the nearest pair of them; `n_faces` says of how many.
         n_pairs: pairs of faces that were compared.
         notes: what the user should know about the photos and the rate, one line each.
+        uncertain: the pictures do not tell whether both faces belong to one person: one is too poor, or they are so
+            unclear that strangers reach this distance. The notes say which.
     """
 
     distance: float
@@ -72,6 +77,12 @@ class Verification:
     faces: tuple[ComparedFace, ComparedFace]
     n_pairs: int = 1
     notes: tuple[str, ...] = ()
+    uncertain: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """In words: "same person", "different people" or "uncertain"."""
+        return "uncertain" if self.uncertain else "same person" if self.same else "different people"
 
 
 def verify(
@@ -132,7 +143,7 @@ def verify(
     ]
     vectors = [embedder.embed([face.crop for face in photo.crops]) for photo in photos]
     distances = np.clip(np.square(vectors[0][:, None] - vectors[1]).sum(axis=2), 0.0, 4.0)
-    best = np.unravel_index(int(np.argmin(distances)), distances.shape)
+    best = _best_pair(distances, photos)
     distance, n_pairs = float(distances[best]), distances.size
     notes = [note for photo in photos for note in photo.crops[0].notes]
     notes += [
@@ -152,22 +163,56 @@ def verify(
     elif n_pairs > 1:
         notes.append(f"nearest of {n_pairs} pairs: strangers match up to {n_pairs} times as often as with one pair")
     faces = [_compared(photo, int(number)) for photo, number in zip(photos, best, strict=True)]
+    qualities = [photo.crops[int(number)].quality for photo, number in zip(photos, best, strict=True)]
+    judgement = judge(distance, limit, qualities[0], qualities[1])
+    notes += _quality_notes(photos, qualities, judgement)
     return Verification(
         distance,
         limit,
-        distance < limit,
+        judgement.same,
         far,
         far is not None and not reason,
         align,
         (faces[0], faces[1]),
         n_pairs,
         tuple(notes),
+        judgement.uncertain,
     )
 
 
+def _best_pair(distances: NDArray[np.float32], photos: list[PhotoFaces]) -> tuple[int, int]:
+    """The pair that decides: the nearest, given how much nearer strangers come at the quality of each.
+
+    Faces that are too poor count only where every pair has one.
+    """
+    score = [np.array([face.quality.score for face in photo.crops]) for photo in photos]
+    shift = 2 * FULL_SHIFT * (1 - np.maximum(score[0][:, None], score[1]))
+    poor = np.minimum(score[0][:, None], score[1]) < MIN_QUALITY
+    a, b = np.unravel_index(int(np.argmin(distances + shift + 10.0 * poor)), distances.shape)
+    return int(a), int(b)
+
+
+def _quality_notes(photos: list[PhotoFaces], qualities: list[Quality], judgement: Judgement) -> list[str]:
+    """Why a verdict is uncertain."""
+    if not judgement.uncertain:
+        return []
+    poor = [
+        f"{photo.name}: the face is too unclear to compare; {quality}"
+        for photo, quality in zip(photos, qualities, strict=True)
+        if quality.poor
+    ]
+    if poor:
+        return poor
+    worse = "; ".join(f"{photo.name}: {quality}" for photo, quality in zip(photos, qualities, strict=True))
+    return [
+        f"faces this unclear have to be nearer than {judgement.threshold:.4f} to count as one person, as strangers "
+        f"resemble each other more; {worse}"
+    ]
+
+
 def _compared(photo: PhotoFaces, number: int) -> ComparedFace:
-    face = photo.crops[number].face
-    return ComparedFace(photo.name, face.box, face.turn, certainty(face), photo.n_found, len(photo.doubtful))
+    face, quality = photo.crops[number].face, photo.crops[number].quality
+    return ComparedFace(photo.name, face.box, face.turn, certainty(face), photo.n_found, len(photo.doubtful), quality)
 
 
 def _photo_notes(photo: PhotoFaces, number: int, every: bool) -> list[str]:

@@ -75,6 +75,9 @@ def cluster(
     show.table(title, ("person", "photos", "faces", "widest pair", "nearest other"), rows)
     for entry in record["notes"]:
         show.note(entry["note"])
+    if record["unclear"]:
+        n = len(record["unclear"])
+        show.note(f"{n} face{'' if n == 1 else 's'} too unclear to compare: in the folder unclear")
     if record["unsorted"] or record["unreadable"]:
         show.note(f"{len(record['unsorted'])} photos without a face, {len(record['unreadable'])} not readable")
     for entry in record["unreadable"][:MOST_NAMED]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from facelet.errors import InputError, shown
 
 if TYPE_CHECKING:
     from facelet.faces.detect import Detector
+    from facelet.faces.quality import Quality
     from facelet.photo import FaceCrop
 
 ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos.")]
@@ -29,6 +30,17 @@ class Found(NamedTuple):
     image: Path
     number: int
     face: FaceCrop
+
+
+def quality_record(quality: Quality | None) -> dict[str, Any]:
+    """A face's quality as JSON has it: the figure, what lowers it, and its true resolution in pixels."""
+    if quality is None:
+        return {"quality": None, "causes": [], "resolution": None}
+    return {
+        "quality": round(quality.score, 4),
+        "causes": list(quality.causes),
+        "resolution": round(quality.resolution, 1),
+    }
 
 
 def check_apart(target: Path, images: Sequence[Path]) -> None:

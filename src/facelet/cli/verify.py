@@ -20,7 +20,7 @@ from facelet.cli.options import (
     refuse_idle,
 )
 from facelet.cli.output import JsonOption, Output, QuietOption, SeedOption
-from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in
+from facelet.cli.photos import EveryOption, ImagesArgument, SkipOption, check_apart, faces_in, quality_record
 from facelet.errors import InputError, UnknownNameError
 from facelet.faces import DEFAULT_DETECTOR
 
@@ -68,6 +68,8 @@ def verify(
     out.value(
         {
             "same": result.same,
+            "uncertain": result.uncertain,
+            "verdict": result.verdict,
             "distance": result.distance,
             "threshold": result.threshold,
             "far": result.far,
@@ -85,6 +87,7 @@ def verify(
                     "box": [round(edge, 1) for edge in face.box],
                     "turn": face.turn,
                     "certainty": round(face.certainty, 4),
+                    **quality_record(face.quality),
                 }
                 for image, face in zip((a, b), result.faces, strict=True)
             ],
@@ -99,7 +102,7 @@ def verify(
                 f"{result.distance:.4f}",
                 f"{result.threshold:.4f}",
                 "-" if result.far is None else f"{result.far:g}" if result.far_measured else "not measured",
-                "same person" if result.same else "different people",
+                result.verdict,
                 embedder.card.name,
                 finder.name,
                 "yes" if result.aligned else "no",
@@ -108,9 +111,15 @@ def verify(
     )
     out.table(
         "",
-        ("photo", "faces", "compared at (x0, y0, x1, y1)", "turned by"),
+        ("photo", "faces", "compared at (x0, y0, x1, y1)", "turned by", "quality"),
         [
-            (str(image), face.n_faces, [round(edge, 1) for edge in face.box], f"{face.turn}°")
+            (
+                str(image),
+                face.n_faces,
+                [round(edge, 1) for edge in face.box],
+                f"{face.turn}°",
+                "-" if face.quality is None else str(face.quality).removeprefix("quality "),
+            )
             for image, face in zip((a, b), result.faces, strict=True)
         ],
     )
@@ -164,6 +173,7 @@ def embed(
             "box": [round(edge, 1) for edge in face.face.box],
             "turn": face.face.turn,
             "score": round(face.face.score, 4),
+            **quality_record(face.quality),
             "embedding": [float(number) for number in vector],
         }
         for (image, _, face), vector in zip(found, vectors, strict=True)

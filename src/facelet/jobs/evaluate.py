@@ -49,7 +49,7 @@ class Evaluate(_Measurement):
         str,
         Option(
             "lfw; packed: cfp_fp, agedb_30, calfw, cplfw; beyond pairs: lfw-identification, lfw-clustering, "
-            "heldout (the data is a transfer set of aligned crops), robustness."
+            "heldout (the data is a transfer set of aligned crops), robustness, trouble."
         ),
     ] = "lfw"
     view: Annotated[int, Option("View of LFW: 2 is the reported result, 1 is for tuning.")] = 2
