@@ -97,7 +97,11 @@ def test_an_unexpected_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -
         (KeyboardInterrupt(), 130, "interrupted"),
         (typer.Abort(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "secret.npz"), 1, "secret.npz: Permission denied [FL-SYSTEM]"),
-        (OSError(28, "No space left on device"), 1, "No space left on device [FL-SYSTEM]"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "the disk is full (No space left on device); free some space, or set TMPDIR elsewhere [FL-SYSTEM]",
+        ),
         (facelet.FaceletError("one\ntwo"), 2, "one two [FL-ERROR]"),
     ],
 )

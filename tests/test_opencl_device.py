@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from facelet.graph.ir import Graph
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
 from facelet.model_files import SHIPPED_MODELS, find_model
-from facelet.opencl.check import Task, check_apart, compare
+from facelet.opencl.check import Task, check_apart, compare, driver_crash
 from facelet.opencl.config import AVX2, AVX512
 from facelet.opencl.lower import lower
 from facelet.opencl.sample import sample_graph
@@ -292,3 +294,24 @@ def test_a_second_net_of_one_text_is_checked(runtime: OpenCLRuntime) -> None:
     assert not check_record(runtime.device, second, True).exists()
     Session(second, runtime)
     assert check_record(runtime.device, second, True).exists()
+
+
+@pytest.mark.parametrize(
+    ("errors", "has_ld", "message"),
+    [
+        ("Final linking of kernel run_stem_0 failed.", False, "PoCL needs the program ld; install binutils"),
+        ("Final linking of kernel net failed.\nAborted", False, "PoCL needs the program ld; install binutils"),
+        ("Final linking of kernel net failed.", True, "the driver crashed \\(SIGABRT\\) Final linking"),
+        ("", False, "the driver crashed \\(SIGABRT\\)$"),
+        ("LLVM ERROR: IO failure on output stream: No space left on device", True, "the disk is full"),
+    ],
+)
+def test_a_crash_is_told_by_its_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, errors: str, has_ld: bool, message: str
+) -> None:
+    if has_ld:
+        (tmp_path / "ld").write_text("#!/bin/sh\n")
+        (tmp_path / "ld").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = driver_crash("pocl", subprocess.CompletedProcess([], -signal.SIGABRT, "", errors))
+    assert re.search(message, str(error))

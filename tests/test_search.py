@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -227,3 +228,43 @@ def test_a_trial_under_way_belongs_to_its_process(tmp_path: Path) -> None:
     assert (mine[0].number, theirs[0].number) == (0, 1)
     with closing(mine[1]), closing(theirs[1]):
         assert first._next(2) is None
+
+
+def damaged(kind: str, file: Path) -> None:
+    """Damages the file of a search in one of several ways."""
+    whole = file.read_bytes()
+    if kind == "without a table":
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript("DROP TABLE studies")
+        return
+    file.write_bytes(
+        {
+            "cut off": whole[:30_000],
+            "cut short": whole[:50],
+            "of another kind": b"hello" * 5000,
+            "overwritten at its head": bytes(100) + whole[100:],
+            "overwritten within": whole[:8192] + b"\xff" * 20_000 + whole[28_192:],
+        }[kind]
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cut off", "cut short", "of another kind", "overwritten at its head", "overwritten within", "without a table"],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, kind: str) -> None:
+    search(tmp_path).run(3, value)
+    damaged(kind, tmp_path / "search.sqlite")
+    refused = r"search\.sqlite: the search cannot be used \(.*\); give another --out"
+    with pytest.raises(InputError, match=refused) as told:
+        search(tmp_path).run(4, value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_that_another_program_holds_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facelet.studies.search.LOCK_LIMIT_S", 0.1)
+    begun = search(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "search.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match=r"database is locked\); end the program that uses it"):
+            begun.run(3, value)

@@ -10,6 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from facelet.atomic import cannot_write
 from facelet.cache import cache_dir
 from facelet.errors import MissingFileError, UnknownNameError
 from facelet.model import Card
@@ -105,6 +106,7 @@ def fetch(name: str) -> Path:
 
     Raises:
         UnknownNameError: no such asset.
+        InputError: the cache cannot be written.
         MissingFileError: it is not in the cache and cannot be downloaded, or its content is not the expected one.
     """
     if name not in ASSETS:
@@ -115,6 +117,10 @@ def fetch(name: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(cache_dir() / asset.file, error) from error
     try:
         got = pooch.retrieve(asset.url, f"sha256:{asset.sha256}", fname=asset.file, path=cache_dir())
     except (OSError, ValueError) as error:

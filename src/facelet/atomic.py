@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from facelet.errors import FaceletError, InputError
+from facelet.cache import MEND, is_cached
+from facelet.errors import DiskFullError, FaceletError, InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system where a disk, a user's share of it, or the size that a process may write is used up."""
+
+
+def cannot_write(path: Path, error: OSError, mend: str | None = None) -> FaceletError:
+    """The error that names a place which cannot be written, why, and what to do.
+
+    Args:
+        mend: what to do; None chooses by whether the place is in the cache.
+    """
+    mend = mend or (MEND if is_cached(path) else "give another place")
+    if error.errno in FULL:
+        return DiskFullError(f"{path}: the disk is full ({error.strerror}); free some space, or {mend}")
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); {mend}")
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Around writes: names the place where the disk is full.
+
+    Raises:
+        DiskFullError: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and not isinstance(error, FaceletError):
+            raise cannot_write(path, error) from error
+        raise
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
@@ -21,25 +53,57 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 
     Raises:
         InputError: the place cannot be written.
+        DiskFullError: the disk is full.
     """
-    try:
-        place = Path(os.path.realpath(path))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
-        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part")
-        part = Path(name)
+    write_files_atomic({path: content})
+
+
+def write_files_atomic(contents: Mapping[Path, bytes]) -> None:
+    """Writes files that belong together: none is put in its place before all are written.
+
+    Args:
+        contents: all of each file, by its path as for `write_bytes_atomic`.
+
+    Raises:
+        InputError: a place cannot be written; no file is changed, and no folder or part is left behind.
+        DiskFullError: the disk is full; the same.
+    """
+    parts: list[tuple[Path, Path]] = []
+    made: list[Path] = []
+    for path, content in contents.items():
         try:
+            place = Path(os.path.realpath(path))
+            made += [folder for folder in place.parents if not folder.exists()]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
+            handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part")
+            parts.append((Path(name), place))
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            part.chmod(mode)
-            part.replace(place)
-        except BaseException:
-            part.unlink(missing_ok=True)
+            Path(name).chmod(mode)
+        except BaseException as error:
+            _take_back(parts, made)
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from error
             raise
+    try:
+        for part, place in parts:
+            part.replace(place)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); give another place") from error
+        raise cannot_write(place, error) from error
+    finally:
+        _take_back(parts, made)
+
+
+def _take_back(parts: Iterable[tuple[Path, Path]], made: Iterable[Path]) -> None:
+    """Removes parts that were not put in their places, and folders that were made for them and are empty."""
+    for part, _ in parts:
+        part.unlink(missing_ok=True)
+    for folder in made:  # the innermost come first
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def write_text_atomic(path: Path, content: str) -> None:
@@ -47,6 +111,7 @@ def write_text_atomic(path: Path, content: str) -> None:
 
     Raises:
         InputError: the place cannot be written.
+        DiskFullError: the disk is full.
     """
     write_bytes_atomic(path, content.encode())
 
@@ -102,6 +167,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Raises:
         InputError: as `check_new_folder`, or the place cannot be written.
+        DiskFullError: the disk is full.
     """
     check_new_folder(out)
     try:
@@ -118,7 +184,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     except FaceletError:  # some are OSErrors
         raise
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error}); give another place") from error
+        raise cannot_write(out, error) from error
 
 
 def _umask() -> int:

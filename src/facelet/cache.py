@@ -9,6 +9,18 @@ from facelet.errors import InputError
 
 CACHE_VARIABLE = "FACELET_CACHE"
 
+MEND = f"set {CACHE_VARIABLE} to a folder that can be written"
+"""What to do where the cache cannot be used."""
+
+
+def is_cached(path: str | Path) -> bool:
+    """Whether a path lies in the cache, or is a folder that holds it, such as a home that cannot be written."""
+    try:
+        cache, place = cache_dir().absolute(), Path(path).absolute()
+    except InputError:
+        return False
+    return place.is_relative_to(cache) or cache.is_relative_to(place)
+
 
 def cache_dir() -> Path:
     """The folder of the cache: `FACELET_CACHE`, else `facelet` below the user's cache folder.
@@ -22,4 +34,4 @@ def cache_dir() -> Path:
             return Path(chosen).expanduser()
         return (Path(system) if system else Path.home() / ".cache") / "facelet"
     except RuntimeError as error:
-        raise InputError(f"cache: no home folder; set {CACHE_VARIABLE} to a folder that can be written") from error
+        raise InputError(f"cache: no home folder; {MEND}") from error

@@ -16,6 +16,7 @@
     ├── CheckpointError       (ValueError)       a run folder that cannot be resumed
     ├── DivergedError         (RuntimeError)     a training whose loss, embeddings or weights are not finite
     ├── WorkerError           (RuntimeError)     a process of a training that ended before its time
+    ├── DiskFullError         (OSError)          no room on the disk, or not below the limit of the process
     └── MissingExtraError     (ImportError)      an optional dependency is not installed
 
 Each message is one line: where it happened, what is wrong with the value, and how to mend it. What a caller passed is
@@ -198,6 +199,12 @@ class WorkerError(FaceletError, RuntimeError):
     """A process of a training that ended before its time."""
 
     code = "FL-WORKER"
+
+
+class DiskFullError(FaceletError, OSError):
+    """The disk has no room for a file; the command line exits with 1, as the input is not at fault."""
+
+    code = "FL-DISK"
 
 
 class MissingExtraError(FaceletError, ImportError):

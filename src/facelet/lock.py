@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from facelet.atomic import cannot_write
 from facelet.errors import InputError
 
 PAUSE_S = 0.05
@@ -24,6 +25,7 @@ def take(path: Path) -> ExitStack | None:
 
     Raises:
         InputError: the place cannot be written.
+        DiskFullError: the disk is full.
     """
     try:
         return _acquired(path, timeout_s=0)
@@ -64,4 +66,4 @@ def _acquired(path: Path, timeout_s: float) -> ExitStack:
     except Timeout:
         raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); give another place") from error
+        raise cannot_write(path, error) from error

@@ -25,6 +25,7 @@ CHILD = Path(__file__).with_name("child.py")
 
 CACHES = {
     "MPLCONFIGDIR": "matplotlib",
+    "TORCHINDUCTOR_CACHE_DIR": "torch",
     "TRITON_CACHE_DIR": "triton",
     "YOWASP_CACHE_DIR": "yowasp",
     "CACHEDB": "tinygrad/cache.db",

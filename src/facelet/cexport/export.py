@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from facelet.atomic import check_folder, write_text_atomic
+from facelet.atomic import check_folder, write_files_atomic
 from facelet.backends import check_shapes
 from facelet.cexport.layers import read_net
 from facelet.cexport.net import Net
@@ -64,8 +64,7 @@ def export_c(model: str | Path, out: str | Path) -> dict[str, Any]:
     shapes = [list(graph.shapes[name]) for name in (graph.inputs[0], graph.outputs[0])]
     check_shapes(str(found.path), card, shapes[0], shapes[1])
     texts, report = c_texts(graph, net, card)
-    for name, text in texts.items():
-        write_text_atomic(out / name, text)
+    write_files_atomic({out / name: text.encode() for name, text in texts.items()})
     return {"model": card.name, "out": str(out), "files": sorted(texts), **report}
 
 

@@ -12,12 +12,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import facelet
+from facelet.atomic import FULL
+from facelet.cache import MEND, is_cached
 from facelet.cli import (
     align,
     bench,
@@ -36,7 +37,7 @@ from facelet.cli import (
     verify,
 )
 from facelet.config import as_flags
-from facelet.errors import FaceletError, one_line, shown
+from facelet.errors import DiskFullError, FaceletError, one_line, shown
 from facelet.jobs.distill import Distill
 
 app = typer.Typer(
@@ -79,6 +80,9 @@ INTERRUPTED = 130
 
 SYSTEM_CODE, USAGE_CODE = "FL-SYSTEM", "FL-USAGE"
 """Codes of what is not a `FaceletError`: the system's own errors, and arguments that no command takes."""
+
+AGAIN_S = 0.5
+"""Time after which Ctrl-C is raised again where a library dropped it."""
 
 _interrupts: list[int] = []
 """Signals by which Ctrl-C came in this process."""
@@ -134,6 +138,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a shell
         signal.signal(signal.SIGINT, _interrupt)
     code = run(sys.argv[1:])
+    if _interrupts and hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if code == INTERRUPTED:  # libraries that were stopped half-way crash where Python takes them down
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         atexit._run_exitfuncs()
@@ -142,9 +148,21 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    """Notes Ctrl-C besides raising it: a module that is stopped while it is imported turns it into another error."""
+    """Notes Ctrl-C besides raising it: a library that is stopped may turn it into another error, or drop it."""
     _interrupts.append(_signal)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _interrupt_again)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
     raise KeyboardInterrupt
+
+
+def _interrupt_again(_signal: int, _frame: object) -> None:
+    """Raises Ctrl-C once more where it was dropped; while it is on its way out, what cleans up is left alone."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        raise KeyboardInterrupt
 
 
 def _failed(error: Exception) -> int:
@@ -154,12 +172,16 @@ def _failed(error: Exception) -> int:
         Exception: `error`, where it is a fault of this package.
     """
     if isinstance(error, FaceletError):
-        return _refuse(as_flags(str(error), Distill), 2, error.code)  # a derived command has named its own flags
+        # a derived command has named its own flags
+        return _refuse(as_flags(str(error), Distill), 1 if isinstance(error, DiskFullError) else 2, error.code)
     if isinstance(error, BrokenPipeError):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that the flush at exit is silent
         return 1
     if isinstance(error, OSError):
         where = f"{shown(error.filename)}: " if error.filename else ""
+        if error.errno in FULL:  # also of temporary files, which have no name here
+            full = f"{where}the disk is full ({error.strerror}); free some space, or set TMPDIR elsewhere"
+            return _refuse(full, 1, SYSTEM_CODE)
         return _refuse(f"{where}{error.strerror or error}{_cache_hint(error)}", 1, SYSTEM_CODE)
     if not isinstance(error, CLICK_ERROR):
         raise error
@@ -175,11 +197,8 @@ def _failed(error: Exception) -> int:
 
 def _cache_hint(error: OSError) -> str:
     """How to mend a system error where it concerns the cache; empty for others."""
-    from facelet.cache import CACHE_VARIABLE, cache_dir
-
-    if not isinstance(error.filename, str) or not Path(error.filename).is_relative_to(cache_dir()):
-        return ""
-    return f"; the cache cannot be used, set {CACHE_VARIABLE} to a folder that can be written"
+    concerned = isinstance(error.filename, str) and is_cached(error.filename)
+    return f"; the cache cannot be used, {MEND}" if concerned else ""
 
 
 def _refuse(message: str, exit_code: int, code: str = "") -> int:

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.atomic import write_bytes_atomic, write_text_atomic
+from facelet.data.row_file import RowFile
 from facelet.data.transfer import TransferSet
 from facelet.data.views import RECIPES, Matrix, ViewRecipe, view_inputs
-from facelet.errors import InputError
+from facelet.errors import DiskFullError, InputError
 from facelet.lock import alone
 
 CLEAN = (RECIPES["mixing"], 0)
@@ -105,6 +106,7 @@ def fill_cache(
 
     Raises:
         InputError: a file of the cache is damaged.
+        DiskFullError: the disk has no room for a view; views before it stay.
     """
     if n_views == 0:
         recipe, seed = CLEAN
@@ -119,7 +121,12 @@ def fill_cache(
             done = _read(state, _rows_done) if state.exists() and all(file.exists() for file in files) else 0
             while done < n:
                 index = np.arange(done, min(done + BLOCK, n))
-                _fill_block(teacher, transfer, recipe, seed, view, index, folder)
+                try:
+                    _fill_block(teacher, transfer, recipe, seed, view, index, folder)
+                except DiskFullError:
+                    for file in files if done == 0 else ():
+                        file.unlink(missing_ok=True)
+                    raise
                 done = int(index[-1]) + 1
                 write_text_atomic(state, json.dumps({"rows": done, "teacher": teacher.name}))
                 if progress is not None:
@@ -146,6 +153,8 @@ def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     """
     try:
         return read(path)
+    except DiskFullError:
+        raise
     except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
         raise InputError(f"{path}: this part of the cache is damaged; delete {path.parent}") from error
 
@@ -158,19 +167,17 @@ def _mapped(path: Path) -> Any:
     return np.load(path, mmap_mode="r")
 
 
+def _keep(path: Path, shape: tuple[int, ...], dtype: type, first: int, rows: NDArray[Any]) -> None:
+    """Writes some rows of an array file, which the first call makes in full size."""
+    _read(path, lambda file: RowFile(file, shape, dtype)).write(first, rows)
+
+
 def _tap_path(folder: Path, view: int, tap: int) -> Path:
     return folder / f"view-{view}-tap-{tap}.npy"
 
 
 def _scale_path(folder: Path, tap: int) -> Path:
     return folder / f"tap-{tap}-scale.npy"
-
-
-def _rows(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
-    """Opens an array file for writing some rows, creating it on the first call."""
-    if path.exists():
-        return _read(path, lambda file: np.load(file, mmap_mode="r+"))  # type: ignore[no-any-return]
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _fill_block(
@@ -194,9 +201,8 @@ def _fill_block(
         for kept, values in zip(maps, tapped, strict=True):
             kept.append(values.transpose(0, 2, 3, 1))
     n = transfer.n_images
-    rows = _rows(folder / f"view-{view}.npy", (n, teacher.embedding_size), np.float16)
-    rows[index[0] : index[-1] + 1] = np.concatenate(embeddings)
-    rows.flush()  # type: ignore[attr-defined]
+    first = int(index[0])
+    _keep(folder / f"view-{view}.npy", (n, teacher.embedding_size), np.float16, first, np.concatenate(embeddings))
     for tap, kept in enumerate(maps):
         values = np.concatenate(kept)
         scale_path = _scale_path(folder, tap)
@@ -206,6 +212,5 @@ def _fill_block(
             np.save(stream, (ROOM * peak / 127.0).astype(np.float32))
             write_bytes_atomic(scale_path, stream.getvalue())
         scale = np.load(scale_path)
-        rows = _rows(_tap_path(folder, view, tap), (n, *values.shape[1:]), np.int8)
-        rows[index[0] : index[-1] + 1] = np.rint(values / scale).clip(-127, 127)
-        rows.flush()  # type: ignore[attr-defined]
+        whole = np.rint(values / scale).clip(-127, 127)
+        _keep(_tap_path(folder, view, tap), (n, *values.shape[1:]), np.int8, first, whole)

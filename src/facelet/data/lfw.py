@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from facelet.archives import TAR_ERRORS
+from facelet.atomic import full_disk_named
 from facelet.data.pairs import Pairs
-from facelet.errors import InputError, MissingFileError, ProtocolError
+from facelet.errors import DiskFullError, InputError, MissingFileError, ProtocolError
 
 PAIR_FILES = {"view2": "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest.txt"}
 
@@ -183,13 +184,15 @@ def _unpack(archive: Path, cache_dir: Path | None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=target.parent))
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with full_disk_named(target.parent), tarfile.open(archive, "r:gz") as tar:
             tar.extractall(partial, filter="data")
         try:
             partial.rename(target)
         except OSError:
             if not target.is_dir():  # another process may have finished first
                 raise
+    except DiskFullError:
+        raise
     except TAR_ERRORS as error:
         raise ProtocolError(f"{archive}: cannot be unpacked into {target.parent} ({error})") from error
     finally:

@@ -14,6 +14,7 @@ Source: Vetter, Jones and Poggio, "A bootstrapping algorithm for learning linear
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facelet.atomic import write_bytes_atomic
 from facelet.data.synthetic import CANVAS, CHROMA, LUMA, SHAPE_GRID
 from facelet.data.transfer import TransferSet
 from facelet.errors import TransferSetError
@@ -237,22 +239,22 @@ def build_face_model(
     squares = np.square(texture_coefficients.astype(np.float64))
     drawn = texture.basis / weights
     steps = np.abs(drawn).max(1) / 127
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file:
-        np.savez_compressed(
-            file,
-            mean=(texture.mean / weights).astype(np.float16),
-            basis=np.rint(drawn / steps[:, None]).astype(np.int8),
-            basis_scale=steps.astype(np.float32),
-            shape_mean=shape.mean.astype(np.float16),
-            shape_basis=shape.basis.astype(np.float16),
-            between=(between * deviation).astype(np.float32),
-            within=(within * deviation).astype(np.float32),
-            landmarks=_LANDMARKS.astype(np.float32),
-            effective_images=(np.square(squares.sum(0)) / np.square(squares).sum(0)).astype(np.float32),
-            n_images=np.int64(len(rows)),
-            n_identities=np.int64(n_identities),
-        )
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        mean=(texture.mean / weights).astype(np.float16),
+        basis=np.rint(drawn / steps[:, None]).astype(np.int8),
+        basis_scale=steps.astype(np.float32),
+        shape_mean=shape.mean.astype(np.float16),
+        shape_basis=shape.basis.astype(np.float16),
+        between=(between * deviation).astype(np.float32),
+        within=(within * deviation).astype(np.float32),
+        landmarks=_LANDMARKS.astype(np.float32),
+        effective_images=(np.square(squares.sum(0)) / np.square(squares).sum(0)).astype(np.float32),
+        n_images=np.int64(len(rows)),
+        n_identities=np.int64(n_identities),
+    )
+    write_bytes_atomic(out, stream.getvalue())
     return out.stat().st_size
 
 

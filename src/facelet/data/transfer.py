@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelet.archives import NPZ_ERRORS, TAR_ERRORS
+from facelet.atomic import FULL, cannot_write
 from facelet.data.heldout import heldout_identities
+from facelet.data.row_file import RowFile
 from facelet.data.shards import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -34,7 +36,7 @@ from facelet.data.shards import (
     shard_items,
 )
 from facelet.data.views import CANVAS
-from facelet.errors import MissingFileError, TransferSetError
+from facelet.errors import DiskFullError, MissingFileError, TransferSetError
 from facelet.lock import alone
 from facelet.system_files import is_system_file
 
@@ -236,9 +238,7 @@ def _write_pack(
     pack.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=pack.parent, prefix="packing-"))
     try:
-        crops = np.lib.format.open_memmap(
-            scratch / "crops.npy", mode="w+", dtype=np.uint8, shape=(total, CANVAS, CANVAS, 3)
-        )
+        crops = RowFile(scratch / "crops.npy", (total, CANVAS, CANVAS, 3), np.uint8)
         identities: dict[str, int] = {}
         sources: dict[str, int] = {}
         identity = np.full(total, -1, np.int64)
@@ -247,7 +247,7 @@ def _write_pack(
         for done, (item, held, crop) in enumerate(_decoded(items, align, realign, exclude_heldout), start=1):
             n_heldout += held
             if crop is not None:
-                crops[row] = crop
+                crops.write(row, crop[None])
                 if item.identity is not None:
                     identity[row] = identities.setdefault(item.identity, len(identities))
                 source[row] = sources.setdefault(item.source, len(sources))
@@ -258,7 +258,7 @@ def _write_pack(
             raise TransferSetError(f"transfer set: none of its {total} photos shows a face that can be used")
         if exclude_heldout and not identities and not n_heldout:
             raise TransferSetError("transfer set: no crop has a label, so nobody can be held out; train without that")
-        crops.flush()
+        crops.cut(row)
         np.savez(scratch / "labels.npz", identity=identity[:row], source=source[:row])
         meta = {
             "sources": list(sources),
@@ -270,7 +270,11 @@ def _write_pack(
         if pack.exists():
             shutil.rmtree(pack)
         scratch.rename(pack)
+    except DiskFullError:
+        raise
     except TAR_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise cannot_write(pack, error) from error
         raise TransferSetError(f"transfer set: cannot be packed ({error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facelet.atomic import write_bytes_atomic, write_text_atomic
+from facelet.atomic import write_files_atomic
 from facelet.evaluate.png import Plot, can_plot
 
 Row = tuple[str, str]
@@ -35,7 +35,7 @@ class PeopleReport:
 
 
 def write_people_report(report: PeopleReport, out: Path) -> dict[str, Path]:
-    """Writes `report.json` and the plots into a folder, each whole or not at all.
+    """Writes `report.json` and the plots into a folder, all of them or none.
 
     Without matplotlib the plots are left out.
 
@@ -45,9 +45,8 @@ def write_people_report(report: PeopleReport, out: Path) -> dict[str, Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    plots = report.plots if can_plot() else {}
-    files = {"report": out / "report.json", **{name: out / f"{name}.png" for name in plots}}
-    write_text_atomic(files["report"], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    for name, draw in plots.items():
-        write_bytes_atomic(files[name], draw())
+    drawn = report.plots if can_plot() else {}
+    files = {"report": out / "report.json", **{name: out / f"{name}.png" for name in drawn}}
+    figures = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+    write_files_atomic({files["report"]: figures.encode(), **{files[name]: draw() for name, draw in drawn.items()}})
     return files

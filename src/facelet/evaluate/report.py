@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.atomic import write_bytes_atomic, write_text_atomic
+from facelet.atomic import write_files_atomic
 from facelet.data.pairs import Pairs
 from facelet.evaluate.plots import distance_histogram_png, roc_png
 from facelet.evaluate.png import can_plot
@@ -127,7 +127,7 @@ def verify_pairs(
 
 
 def write_report(report: VerificationReport, out: Path) -> dict[str, Path]:
-    """Writes `report.json`, `roc.png` and `distances.png` into a folder, each whole or not at all.
+    """Writes `report.json`, `roc.png` and `distances.png` into a folder, all of them or none.
 
     Without matplotlib the two plots are left out.
 
@@ -138,12 +138,12 @@ def write_report(report: VerificationReport, out: Path) -> dict[str, Path]:
         InputError: the folder cannot be written.
     """
     files = {"report": out / "report.json"}
-    write_text_atomic(files["report"], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    if not can_plot():
-        return files
-    files |= {"roc": out / "roc.png", "distances": out / "distances.png"}
-    title = str(report.setting.get("title", report.setting.get("model", "")))
-    write_bytes_atomic(files["roc"], roc_png({title: (report.distances, report.same)}))
-    threshold = float(np.mean(report.fold_thresholds))
-    write_bytes_atomic(files["distances"], distance_histogram_png(report.distances, report.same, threshold, title))
+    contents = {files["report"]: json.dumps(report.to_dict(), indent=2, allow_nan=False).encode() + b"\n"}
+    if can_plot():
+        files |= {"roc": out / "roc.png", "distances": out / "distances.png"}
+        title = str(report.setting.get("title", report.setting.get("model", "")))
+        threshold = float(np.mean(report.fold_thresholds))
+        contents[files["roc"]] = roc_png({title: (report.distances, report.same)})
+        contents[files["distances"]] = distance_histogram_png(report.distances, report.same, threshold, title)
+    write_files_atomic(contents)
     return files

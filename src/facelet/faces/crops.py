@@ -7,9 +7,9 @@ size, so a second run only maps it into memory).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
 import sqlite3
 import tempfile
 import time
@@ -22,7 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.errors import InputError, MissingFileError
+from facelet.atomic import cannot_write
+from facelet.cache import MEND
+from facelet.data.row_file import RowFile
+from facelet.errors import DiskFullError, FaceletError, InputError, MissingFileError
 from facelet.faces.align import align, center_crop, reframe
 from facelet.faces.detect import Detector, Face, covers_center
 from facelet.faces.images import decode_image
@@ -84,16 +87,15 @@ class CropCache:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for name, array in ((f"{key}.found.npy", found), (f"{key}.npy", crops)):
-                handle, partial = tempfile.mkstemp(prefix="partial-", dir=self.root)
-                try:
-                    with os.fdopen(handle, "wb") as file:
-                        np.save(file, array, allow_pickle=False)
-                    Path(partial).replace(self.root / name)
-                finally:
-                    Path(partial).unlink(missing_ok=True)
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=self.root) as folder:
+                for name, array in ((f"{key}.found.npy", found), (f"{key}.npy", crops)):
+                    part = Path(folder) / name
+                    RowFile(part, array.shape, array.dtype).write(0, array)
+                    part.replace(self.root / name)
+        except DiskFullError:
+            raise
         except OSError as error:
-            raise InputError(f"{self.root}: cannot be written ({error.strerror}); set FACELET_CACHE") from error
+            raise cannot_write(self.root, error, MEND) from error
 
     def open_faces(self) -> sqlite3.Connection:
         """Returns the table of detections: `faces(key, value)`.
@@ -128,7 +130,11 @@ class CropCache:
     def _path(self) -> Path:
         return self.root / "faces.sqlite"
 
-    def _refusal(self, error: Exception) -> InputError:
+    def _refusal(self, error: Exception) -> FaceletError:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return cannot_write(self._path, OSError(errno.ENOSPC, str(error)), MEND)
+        if isinstance(error, OSError):
+            return cannot_write(self._path, error, MEND)
         return InputError(f"{self._path}: cannot be used ({error}); delete it, or set FACELET_CACHE")
 
 

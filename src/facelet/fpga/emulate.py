@@ -8,7 +8,6 @@ A process of its own, because the emulator reads its settings once, and a driver
 from __future__ import annotations
 
 import pickle
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from facelet.fpga.settings import COUNTS
 from facelet.fpga.table import LayerTable
 from facelet.graph import reference
 from facelet.graph.ir import Array, Graph
+from facelet.opencl.check import driver_crash
 from facelet.opencl.runtime import OpenCLRuntime, driver_folder
 from facelet.processes import Variables, python_command, run
 
@@ -111,6 +111,7 @@ def emulate(
         MissingExtraError: the emulator, or pyopencl, is not installed.
         DeviceError: the driver cannot build the engine, hangs or crashes.
     """
+    driver_folder().mkdir(parents=True, exist_ok=True)  # where it cannot be made, the error belongs to this process
     limit_s = BUILD_LIMIT_S + IMAGE_LIMIT_S * (len(images) + at_once)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -121,9 +122,7 @@ def emulate(
             raise DeviceError(f"{device}: the driver hangs (no answer after {limit_s:g} s)") from error
         answer = folder / "answer"
         if not answer.exists():
-            end = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
-            last = (done.stderr.strip().splitlines() or [""])[-1][:200]
-            raise DeviceError(f"{device}: the driver crashed ({end}) {last}".strip())
+            raise driver_crash(device, done)
         found: Emulation | FaceletError = pickle.loads(answer.read_bytes())
     if isinstance(found, FaceletError):
         raise found

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelet.atomic import write_bytes_atomic
+from facelet.atomic import write_files_atomic
 from facelet.errors import GraphError
 from facelet.fpga.boards import Board
 from facelet.fpga.runner import queue_bytes
@@ -92,8 +92,7 @@ def export(
         "check.txt": _integers(graph, table, seen).encode(),
         **{name: files("facelet.fpga").joinpath(f"host/{name}").read_bytes() for name in HOST_FILES},
     }
-    for name, data in content.items():
-        write_bytes_atomic(out / name, data)
+    write_files_atomic({out / name: data for name, data in content.items()})
     return [out / name for name in content]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from facelet.atomic import write_bytes_atomic, write_text_atomic
+from facelet.atomic import write_files_atomic
 from facelet.evaluate.png import can_plot
 from facelet.fpga.page import report_page
 from facelet.fpga.plots import report_png
@@ -21,10 +21,9 @@ def write_report(report: DesignReport, out: Path) -> tuple[Path, ...]:
         InputError: the place cannot be written.
     """
     picture = report_png(report) if can_plot() else None
-    paths = [out / "report.html", out / "report.json"]
-    write_text_atomic(paths[0], report_page(report, picture))
-    write_text_atomic(paths[1], json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    figures = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+    contents = {out / "report.html": report_page(report, picture).encode(), out / "report.json": figures.encode()}
     if picture is not None:
-        paths.append(out / "report.png")
-        write_bytes_atomic(paths[-1], picture)
-    return tuple(paths)
+        contents[out / "report.png"] = picture
+    write_files_atomic(contents)
+    return tuple(contents)

@@ -8,6 +8,7 @@ The check runs in a process of its own, so that a driver that hangs or crashes t
 from __future__ import annotations
 
 import copyreg
+import errno
 import json
 import pickle
 import signal
@@ -23,11 +24,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from facelet.atomic import cannot_write
+from facelet.cache import cache_dir
 from facelet.errors import DeviceError, FaceletError
 from facelet.graph import reference
 from facelet.opencl.device import Executable
 from facelet.opencl.program import Program
-from facelet.processes import python_command, run
+from facelet.processes import find_program, python_command, run
 
 TOLERANCE = 1e-3
 """Largest difference that passes, relative to the largest number of a tensor; float32 gives about 1e-6."""
@@ -134,6 +137,7 @@ def check_apart(task: Task, limit_s: float = LIMIT_S) -> float:
 
     Raises:
         DeviceError: the driver cannot build it, computes wrongly, hangs or crashes.
+        DiskFullError: it has no room for what it compiles.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "task"
@@ -146,12 +150,22 @@ def check_apart(task: Task, limit_s: float = LIMIT_S) -> float:
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):
-        end = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
-        last = (done.stderr.strip().splitlines() or [""])[-1][:200]
-        raise DeviceError(f"{task.device}: the driver crashed ({end}) {last}".strip()) from None
+        raise driver_crash(task.device, done) from None
     if "error" in answer:
         raise DeviceError(answer["error"])
     return float(answer["worst"])
+
+
+def driver_crash(device: str, done: subprocess.CompletedProcess[str]) -> FaceletError:
+    """Why a process that ran a driver ended without an answer, by what it wrote on standard error."""
+    errors = done.stderr
+    end = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
+    last = (errors.strip().splitlines() or [""])[-1][:200]
+    if "No space left on device" in errors or "File too large" in errors:
+        return cannot_write(cache_dir(), OSError(errno.ENOSPC, "the driver has no room for what it compiles"))
+    if "Final linking" in errors and find_program("ld") is None:
+        return DeviceError(f"{device}: cannot build the program, as PoCL needs the program ld; install binutils")
+    return DeviceError(f"{device}: the driver crashed ({end}) {last}".strip())
 
 
 def _main(path: Path) -> None:

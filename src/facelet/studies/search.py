@@ -8,15 +8,17 @@ Source: Akiba et al., "Optuna: A next-generation hyperparameter optimization fra
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facelet.errors import InputError, training_extra
+from facelet.atomic import cannot_write
+from facelet.errors import FaceletError, InputError, training_extra
 from facelet.lock import alone, take
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ STARTUP = 6
 """Trials that end in full before any is stopped early."""
 
 PAUSE_S = 0.5
+
+LOCK_LIMIT_S = 60.0
+"""Time that another process may keep the file to itself."""
 
 
 class StoppedEarlyError(Exception):
@@ -74,6 +79,38 @@ class Trial:
     parts: dict[int, float]
 
 
+@contextmanager
+def stored(file: Path) -> Iterator[None]:
+    """Around what reads or writes the SQLite file of a search.
+
+    Raises:
+        InputError: it is damaged, locked by another program, cannot be written, or holds no search of this Optuna's.
+        DiskFullError: the disk is full.
+    """
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except FaceletError:
+        raise
+    except (SQLAlchemyError, OptunaError, sqlite3.Error, KeyError, RuntimeError, ValueError) as error:
+        raise _refusal(file, error) from error
+
+
+def _refusal(file: Path, error: BaseException) -> FaceletError:
+    """The error for one of the SQLite file, whose reason is SQLite's own, below those of the layers above it."""
+    causes = [error]
+    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(deeper)
+    told = next((cause for cause in reversed(causes) if isinstance(cause, sqlite3.Error)), error)
+    reason = str(told).strip("'").partition("\n")[0]
+    if "is full" in reason:
+        return cannot_write(file, OSError(errno.ENOSPC, reason))
+    mend = "end the program that uses it" if "locked" in reason else f"give another --out, or delete {file.parent}"
+    return InputError(f"{file}: the search cannot be used ({reason}); {mend}")
+
+
 class Attempt:
     """A trial that this process runs.
 
@@ -82,8 +119,8 @@ class Attempt:
         settings: to try, by name.
     """
 
-    def __init__(self, trial: optuna.trial.Trial) -> None:
-        self._trial = trial
+    def __init__(self, trial: optuna.trial.Trial, file: Path) -> None:
+        self._trial, self._file = trial, file
         self.number: int = trial.number
         self.settings: dict[str, Any] = trial.params
         self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
@@ -94,10 +131,12 @@ class Attempt:
         Raises:
             StoppedEarlyError: it is not worth going on.
         """
-        if part not in self._reported:
-            self._trial.report(value, part)
-            self._reported.add(part)
-        if self._trial.should_prune():
+        with stored(self._file):
+            if part not in self._reported:
+                self._trial.report(value, part)
+                self._reported.add(part)
+            stop = self._trial.should_prune()
+        if stop:
             raise StoppedEarlyError
 
 
@@ -130,9 +169,9 @@ class Search:
         self._space = {name: _distribution(knob) for name, knob in knobs.items()}
 
         def connect() -> sqlite3.Connection:
-            return sqlite3.connect(self.file, timeout=60, check_same_thread=False)
+            return sqlite3.connect(self.file, timeout=LOCK_LIMIT_S, check_same_thread=False)
 
-        with alone(self._lock):
+        with alone(self._lock), stored(self.file):
             # a creator, as a path may hold characters that an URL may not; no pool, so that no connection stays open
             storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect, "poolclass": NullPool})
             self._study = optuna.create_study(
@@ -161,7 +200,8 @@ class Search:
         from optuna.trial import TrialState
 
         while True:
-            taken = self._next(wanted)
+            with stored(self.file):
+                taken = self._next(wanted)
             if taken is None:
                 if all(trial.state != "running" for trial in self.trials()):
                     return
@@ -169,12 +209,13 @@ class Search:
                 continue
             trial, lock = taken
             with lock:
+                value, state = None, TrialState.COMPLETE
                 try:
-                    value = objective(Attempt(trial))
+                    value = objective(Attempt(trial, self.file))
                 except StoppedEarlyError:
-                    self._study.tell(trial, state=TrialState.PRUNED)
-                else:
-                    self._study.tell(trial, value)
+                    state = TrialState.PRUNED
+                with stored(self.file):
+                    self._study.tell(trial, value, state)
 
     def _next(self, wanted: int) -> tuple[optuna.trial.Trial, ExitStack] | None:
         """A trial that was left behind, or else a new one, with its lock; None where there are enough."""
@@ -213,6 +254,8 @@ class Search:
             TrialState.RUNNING: "running",
             TrialState.FAIL: "failed",
         }
+        with stored(self.file):
+            known = self._study.get_trials(deepcopy=False)
         return [
             Trial(
                 trial.number,
@@ -221,7 +264,7 @@ class Search:
                 trial.value if trial.state == TrialState.COMPLETE else None,
                 dict(trial.intermediate_values),
             )
-            for trial in self._study.get_trials(deepcopy=False)
+            for trial in known
             if trial.state in states
         ]
 

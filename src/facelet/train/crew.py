@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from facelet.errors import InputError, WorkerError
+
+LOOPBACKS = ("lo", "lo0")
+"""Names of the network interface that ends at this machine: of Linux, and of macOS and the BSDs."""
 
 
 def check_workers(count: int, batch_size: int) -> None:
@@ -147,7 +151,13 @@ class Crew:
         self._helpers.append((process, here))
 
     def _meet(self, folder: Path) -> None:
-        """Connects this process with the others; they meet at a file."""
+        """Connects this process with the others; they meet at a file, and talk over the machine's loopback alone.
+
+        Without its name gloo asks the network for the address of this machine, and listens there.
+        """
+        loopback = next((name for _, name in socket.if_nameindex() if name in LOOPBACKS), None)
+        if loopback is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         with self._together():
             dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=self.rank, world_size=self.count)
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from facelet.atomic import write_text_atomic
+from facelet.atomic import full_disk_named, write_text_atomic
 from facelet.errors import DivergedError, UnknownNameError
 from facelet.train.average import Average
 from facelet.train.checkpoint import restore, save
@@ -381,11 +381,12 @@ class _History:
         line = {"step": step, **row}
         if line.keys() == self._last.keys() and step == self._last["step"]:  # a run that is resumed after its end
             return
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for name, value in row.items():
-                self.board.add_scalar(name, value, step)
+        with full_disk_named(Path(self.file.name)):
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+            if self.board is not None:
+                for name, value in row.items():
+                    self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self.file.close()
