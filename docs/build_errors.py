@@ -19,7 +19,7 @@ HEAD = """# Errors
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the system failed: disk full (what was begun is removed), file not readable; or a check failed (`fpga validate`, `fpga emulate`) |
+| 1 | the system failed: disk full, file not readable; or a check failed (`fpga validate`, `fpga emulate`) |
 | 2 | the input cannot be used: one line on standard error names the place, the problem and the fix |
 | 130 | interrupted with Ctrl-C |
 

@@ -22,7 +22,8 @@ from facelet.benchmark import Progress, embed_crops, no_progress
 from facelet.data.lfw import load_lfw
 from facelet.data.pairs import Pairs
 from facelet.embedder import Embedder
-from facelet.evaluate.people_report import PeopleReport, Plot, Row
+from facelet.evaluate.people_report import PeopleReport, Row
+from facelet.evaluate.png import Plot
 from facelet.evaluate.trouble_plots import reject_png, trouble_png
 from facelet.evaluate.troubles import TROUBLES, Photo, Trouble
 from facelet.faces.align import align

@@ -24,7 +24,7 @@ from facelet.quantize.equalise import equalised
 from facelet.quantize.outputs import joined, parted
 from facelet.quantize.prepare import prepare
 from facelet.quantize.roles import of_prepared
-from facelet.quantize.search import Advance, Run, search, unit
+from facelet.quantize.search import PASSES, Advance, Run, search, unit
 
 PART = 4
 """Images whose sums are made and rounded at once: few, so that they stay in the processor's cache."""
@@ -53,7 +53,9 @@ class Calibration:
     error: float
 
 
-def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = None) -> Calibration:
+def calibrate(
+    graph: Graph, images: Array, run: Run, advance: Advance | None = None, passes: int = PASSES
+) -> Calibration:
     """Quantizes a network.
 
     Args:
@@ -61,6 +63,7 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
         images: `(n, c, h, w)` float32 as the network eats them; some hundred.
         run: runs an int8 graph on images; the executors agree to the bit, so the fastest will do.
         advance: told of the progress.
+        passes: times that every tensor is tried with a bit more or less; 0 keeps what its own rounding asks for.
 
     Raises:
         GraphError: the network has no int8 form, or an embedding of length 0.
@@ -87,7 +90,7 @@ def calibrate(graph: Graph, images: Array, run: Run, advance: Advance | None = N
 
     made = {node.output for node in build(prepared, fractions).nodes}
     groups = [group for group in groups if any(integer(name) in made for name in group)]  # others lie within a table
-    fractions, best = search(prepared, fractions, groups, images, wanted, run, tell)
+    fractions, best = search(prepared, fractions, groups, images, wanted, run, tell, passes)
     quantized = build(prepared, fractions)
     try:
         corrected = check_int8(correct_biases(prepared, quantized, images, values))

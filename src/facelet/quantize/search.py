@@ -147,6 +147,7 @@ def search(
     wanted: Array,
     run: Run,
     advance: Advance,
+    passes: int = PASSES,
 ) -> tuple[dict[str, int], float]:
     """Tries each group of tensors with a bit more or less.
 
@@ -158,6 +159,7 @@ def search(
         wanted: embeddings of the float network on the images.
         run: runs an int8 graph.
         advance: told of the progress.
+        passes: times that tensors are tried; 0 changes nothing.
 
     Returns:
         The fractions, and the mean squared distance of the embeddings on the images.
@@ -168,7 +170,7 @@ def search(
     todo = sorted((first, number, step) for number, first in enumerate(firsts) for step in (-1, 1))
     size = len(graph.nodes)
     done, total = 0, int(sum(size - first for first, _, _ in todo) * 1.25)  # nodes that are run, with the later pass
-    for _ in range(PASSES):
+    for _ in range(passes):
         trials.rewind()
         again: set[tuple[int, int, int]] = set()
         changed: set[int] = set()
