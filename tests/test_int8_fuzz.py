@@ -54,10 +54,10 @@ def mistaken(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     """The file with one to three changes that only an int8 file can have: scales, zero points, integers, tables."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     tensors = model.graph.initializer
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(1, 3)):
         tensor = tensors[rng.integers(len(tensors))]
         values = numpy_helper.to_array(tensor).copy()
-        kind = rng.integers(6)
+        kind = rng.choice([0, 1, 2, 2, 2, 2, 3, 4, 5])  # most often one number, which leaves a file that runs
         if kind == 0 and tensor.name.endswith((".scale", ".scale_")):
             values = values * np.float32(rng.choice([0.5, 2, 4, 2**-20, 2.0**30, 0.3, 0, -1, np.nan, np.inf]))
         elif kind == 1:
