@@ -70,7 +70,7 @@ TERMS: tuple[tuple[str, bool, str], ...] = (
     ("spread_2", True, "partly covered"),
     ("texture", True, "no fine texture"),
 )
-"""Measure, whether low is bad, and what the user is told."""
+"""Measure, whether low is bad, and the words for the user."""
 
 TAIL = {"nose_detail": 0.01, "texture": 0.01}
 """Share of clear photos outside the range, where it is not `USUAL_TAIL`: they differ more in other sets than in LFW."""
