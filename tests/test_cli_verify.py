@@ -99,6 +99,7 @@ def test_the_face_that_was_compared_is_named(cli: Cli, model: Path, photos: list
     assert "two.png" in ended.out
 
 
+@pytest.mark.usefixtures("clear_faces")
 @pytest.mark.parametrize("swapped", [False, True])
 def test_all_faces_are_compared(cli: Cli, model: Path, tmp_path: Path, two_faces: Path, swapped: bool) -> None:
     """The nearest pair is found among the smaller faces; the rate grows with the number of pairs."""

@@ -31,6 +31,7 @@ STABLE = {
     "CheckpointError": "FL-CHECKPOINT",
     "DivergedError": "FL-DIVERGED",
     "WorkerError": "FL-WORKER",
+    "DiskFullError": "FL-DISK",
     "MissingExtraError": "FL-EXTRA",
 }
 """Codes that programs out there compare: add to this table, and never change or reuse one."""

@@ -210,5 +210,5 @@ def test_every_public_name_is_there() -> None:
 
     for name in facelet.__all__:
         assert getattr(facelet, name) is not None
-    with pytest.raises(AttributeError, match="offers: Average, Bench, Card, Distill, Embedder"):
+    with pytest.raises(AttributeError, match="offers: Average, Bench, Calibrate, Card, Distill, Embedder"):
         facelet.__getattr__("Embeder")

@@ -41,7 +41,7 @@ def test_weights_are_the_mean_and_the_card_tells_of_all(cli: Callable[..., Ended
         ((), "alone has no mean"),
         (("wide.onnx",), "not the net of"),
         (("long.onnx",), "tensor matrix is not alike"),
-        (("nan.onnx",), "holds what is no number; leave that file out"),
+        (("nan.onnx",), "are NaN or infinite"),
         (("high.onnx",), "high.onnx: its card has another height than that of 0.onnx"),
         (("other.onnx",), "other.onnx: its card has another template than that of 0.onnx"),
         (("absent.onnx",), "absent.onnx: no such model file"),

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Ended
 from facelet.bench.onnx_file import as_onnx
-from facelet.errors import GraphError, MissingFileError
+from facelet.errors import GraphError, MissingFileError, shown
 from facelet.graph.openvino_io import READERS, read_ir
 from facelet.graph.reference import run
 
@@ -108,7 +108,7 @@ def test_damage_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> N
     with pytest.raises(GraphError) as caught:
         read_ir(path)
     assert words in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert shown(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -83,6 +83,7 @@ def fill(folder: Path) -> list[str]:
     return [*left, "pipe.jpeg"]
 
 
+@pytest.mark.usefixtures("clear_faces")
 def test_every_file_that_is_read_is_sorted_and_the_others_are_named(
     cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_detector_may_be_named(photo: Path, model: Path) -> None:
         facelet.embed(photo, model=model, detector="dlib+")
 
 
+@pytest.mark.usefixtures("clear_faces")
 def test_a_threshold_of_ones_own(photo: Path, model: Path, cli: Cli) -> None:
     other = write_photo(photo.with_name("b.png"), draw_face(2, background=(20, 90, 20)))
     distance = facelet.verify(photo, other, model=model).distance

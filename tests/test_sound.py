@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from conftest import Ended
 from facelet.embedder import Embedder
-from facelet.errors import FaceletError, GraphError, ModelError
+from facelet.errors import FaceletError, GraphError, ModelError, shown
 from facelet.graph import reference
 from facelet.graph.onnx_io import read_graph
 from facelet.graph.passes import optimise
@@ -75,7 +75,7 @@ def check(proto: onnx.ModelProto, path: Path) -> str:
     """The line with which a model file is refused."""
     with pytest.raises(ModelError) as error:
         load_model(write_tiny(path, tiny_card(), proto))
-    assert str(error.value).startswith(str(path))
+    assert str(error.value).startswith(shown(path))
     assert "\n" not in str(error.value)
     return str(error.value)
 

@@ -87,9 +87,9 @@ def test_every_knob_stands_on_its_axis(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("tune", "--view", "2"), "--view 2: the study tune chooses by what it sees"),
-        (("tune", "--quick", "--view", "2"), "--view 2: the study tune chooses by what it sees"),
-        (("alignment", "--quick", "--trials", "3"), "--trials: the study alignment is no search; those are: tune"),
+        (("tune", "--view", "2"), "--view 2: the study tune tunes something"),
+        (("tune", "--quick", "--view", "2"), "--view 2: the study tune tunes something"),
+        (("alignment", "--quick", "--trials", "3"), "--trials: the study alignment is not a search; those are: tune"),
     ],
 )
 def test_what_the_study_must_not_do_is_refused(

@@ -59,7 +59,7 @@ def shown(value: object) -> str:
 def one_line(text: str) -> str:
     """A text as one line: breaks become spaces, what is not printable is escaped, long words lose their middle."""
     flat = printable(re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).strip())
-    return _shortened(re.sub(rf"\S{{{MAX_SHOWN + 1},}}", lambda word: _shortened(word[0]), flat), MAX_MESSAGE)
+    return _shortened(re.sub(r"(\S+?)([:;,]*)(?=\s|$)", lambda word: _shortened(word[1]) + word[2], flat), MAX_MESSAGE)
 
 
 def reason(error: BaseException) -> str:

@@ -26,8 +26,9 @@ SIDE, AROUND = 160, 2.2
 TURNED = 0.9
 """Certainty that a face must reach to count as turned; `selection.CLEAR` is enough for one that is upright as given."""
 
-ALONE = 0.63
-"""Certainty that is enough where the photo shows no face in any other orientation."""
+ALONE = {"five": 0.63, "dlib5": 0.5}
+"""Certainty that is enough where the photo shows no face in any other orientation, per landmark scheme. dlib's detector,
+which knows upright faces alone, needs no more than it reports; YuNet's also finds faces that lie."""
 
 MARGIN = 0.02
 """Certainty by which the best orientation of a face must exceed each other one."""
@@ -70,7 +71,7 @@ def find_faces(image: NDArray[np.uint8], detector: Detector, every: bool = True)
     if shown := [found for found in looks if found[0].faces]:
         return max(shown, key=merit)[0]
     if not first.faces and not any(look.n_found for look, _ in looks):
-        alone = tuple(face for face in first.doubtful if raw_certainty(face) >= ALONE)
+        alone = tuple(face for face in first.doubtful if raw_certainty(face) >= ALONE[face.scheme])
         return replace(first, faces=alone, doubtful=tuple(face for face in first.doubtful if face not in alone))
     return first
 
