@@ -27,8 +27,8 @@ TURNED = 0.9
 """Certainty that a face must reach to count as turned; `selection.CLEAR` is enough for one that is upright as given."""
 
 ALONE = {"five": 0.63, "dlib5": 0.5}
-"""Certainty that is enough where the photo shows no face in any other orientation, per landmark scheme. dlib's detector,
-which knows upright faces alone, needs no more than it reports; YuNet's also finds faces that lie."""
+"""Certainty that is enough where the photo shows no face in any other orientation, per landmark scheme. For dlib's
+detector, which finds upright faces alone, whatever it reports is enough; YuNet's also finds faces that lie."""
 
 MARGIN = 0.02
 """Certainty by which the best orientation of a face must exceed each other one."""
