@@ -180,7 +180,9 @@ def test_robustness_at_the_clean_strength_is_view_1(embedder: Embedder, lfw: Pat
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("benchmark", PEOPLE_BENCHMARKS)
+@pytest.mark.parametrize(
+    "benchmark", [pytest.param(name, marks=[pytest.mark.slow] * (name == "trouble")) for name in PEOPLE_BENCHMARKS]
+)
 def test_the_command_prints_what_it_writes(
     benchmark: str, lfw: Path, shard: Path, tmp_path: Path, cli: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
