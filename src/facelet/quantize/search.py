@@ -30,12 +30,13 @@ LEAST_GAIN = 1e-3
 """Of the error; less is not worth a change, as it would follow the images at hand."""
 
 NEAR = 1.003
-"""Ratio of errors on the first part up to which a trial is repeated in a later pass: other tensors have changed."""
+"""Ratio of errors, as far as a trial was run, up to which it is repeated in a later pass, as others have changed."""
 
-FIRST_PART = 6
-"""The first part of the images is one in so many, evenly spread, and `FEWEST_IMAGES` at least."""
+PARTS = (8, 3, 1)
+"""A trial is run on one in so many images, then on more where it is better so far, at last on all."""
 
 FEWEST_IMAGES = 8
+"""Of the first part."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,9 @@ class _Trials:
     def __init__(self, graph: Graph, fractions: dict[str, int], images: Array, wanted: Array, run: Run) -> None:
         self.graph, self.fractions, self.run = graph, fractions, run
         self.wanted = unit(wanted)
-        count = min(len(images), max(FEWEST_IMAGES, len(images) // FIRST_PART))
-        spread = np.linspace(0, len(images) - 1, count).astype(np.int64)
-        rest = np.setdiff1d(np.arange(len(images)), spread)
-        self.order = np.concatenate([spread, rest])  # the first part comes first
-        self.count, self.wanted = count, self.wanted[self.order]
-        self.images = images[self.order]
+        order = np.random.default_rng(0).permutation(len(images))  # sets often come person by person
+        self.wanted, self.images = self.wanted[order], images[order]
+        self.stops = sorted({min(len(images), max(FEWEST_IMAGES, len(images) // part)) for part in PARTS})
         self.cuts = find_cuts(graph, fractions)
         self.cut, self.values = self.cuts[0], self.images
         self.errors = self._errors(build(graph, fractions), self.images, self.wanted)
@@ -119,18 +117,20 @@ class _Trials:
             self.cut = ahead[-1]
 
     def attempt(self, group: Sequence[str], step: int) -> float:
-        """Changes the fractions of a group by some bits if that is better; the ratio of errors on the first part."""
+        """Changes the fractions of a group by some bits if that is better; the ratio of errors as far as it was run."""
         tried = {**self.fractions, **{name: self.fractions[name] + step for name in group}}
         try:
             made = build(suffix(self.graph, self.cut), tried)
         except GraphError:  # a fraction that no shift can reach
             return np.inf
-        k = self.count
-        found = self._errors(made, self.values[:k], self.wanted[:k])
-        ratio = float(found.mean() / max(self.errors[:k].mean(), np.finfo(np.float32).tiny))
-        if ratio < 1 and k < len(self.values):
-            found = np.concatenate([found, self._errors(made, self.values[k:], self.wanted[k:])])
-        if len(found) == len(self.errors) and found.mean() < self.best * (1 - LEAST_GAIN):
+        found, ratio = np.zeros(0), np.inf
+        for start, stop in zip([0, *self.stops], self.stops, strict=False):
+            more = self._errors(made, self.values[start:stop], self.wanted[start:stop])
+            found = np.concatenate([found, more])
+            ratio = float(found.sum() / max(self.errors[:stop].sum(), np.finfo(np.float32).tiny))
+            if ratio >= 1:
+                return ratio
+        if ratio < 1 - LEAST_GAIN:
             self.fractions, self.errors = tried, found
         return ratio
 
