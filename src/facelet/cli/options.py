@@ -106,6 +106,6 @@ def open_detector(name: str, model_path: Path | None) -> Detector:
         MissingFileError: its file is not there and cannot be fetched.
         InputError: the file is not the detector's.
     """
-    from facelet.faces.detectors import as_detector, load_detector
+    from facelet.jobs import crops
 
-    return as_detector(name) if model_path is None else load_detector(name, model_path)
+    return crops.open_detector(crops.DetectorChoice(detector=name, detector_model=model_path))

@@ -64,18 +64,17 @@ class RealignedCropSource(CropSource):
 
 
 def open_detector(choice: DetectorChoice) -> Detector:
-    """Opens the chosen detector; the default one is loaded once.
+    """Opens the chosen detector; one without a file of its own is loaded once.
 
     Raises:
         UnknownNameError: no such detector.
         MissingFileError: its file is not there and cannot be downloaded.
         InputError: the file is not the detector's.
     """
-    from facelet.faces.detectors import default_detector, load_detector
+    from facelet.faces.detectors import as_detector, load_detector
 
-    if choice.detector == DEFAULT_DETECTOR and choice.detector_model is None:
-        return default_detector()
-    return load_detector(choice.detector, choice.detector_model)
+    named = choice.detector_model is None
+    return as_detector(choice.detector) if named else load_detector(choice.detector, choice.detector_model)
 
 
 def open_crops(source: CropSource, seed: int, on: Events) -> TransferSet:
